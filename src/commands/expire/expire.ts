@@ -4,9 +4,9 @@
  * would be.
  *
  * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
- * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
- * order a kill at any moment leaves backups that are either whole or gone, and objects that the next run recognises as
- * leftovers.
+ * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks
+ * that no manifest names any more. In this order a kill at any moment leaves backups that are either whole or gone, and
+ * objects that the next run recognises as leftovers.
  */
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
@@ -165,7 +165,15 @@ class Expiry {
     const damaged = folders.flatMap((folder) => folder.damaged);
     // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
     if (damaged.length > 0) return this.#keepAll(database, backups, damaged);
-    if (!await this.#expireBackups(database, backups)) return;
+    const now = this.#now();
+    let decisions: RetentionDecision<HeldBackup>[];
+    try {
+      decisions = await this.#decide(backups, now);
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      return this.#keepAll(database, backups, [error]);
+    }
+    if (!await this.#removeExpired(database, decisions, now)) return;
     await this.#removeLeftovers(holdings);
     await this.#removeLostEntries(holdings, backups);
   }
@@ -177,17 +185,17 @@ class Expiry {
     this.#keep(backups.map(() => ["damaged"]));
   }
 
-  /** Deletes what the rules do not keep of a database's backups. False where something of it may not be deleted. */
-  async #expireBackups(database: string, backups: readonly HeldBackup[]): Promise<boolean> {
+  /**
+   * Deletes what the rules have not kept of a database's backups. False where something of it may not be deleted.
+   *
+   * @param now When they decided.
+   */
+  async #removeExpired(
+    database: string,
+    decisions: readonly RetentionDecision<HeldBackup>[],
+    now: Date,
+  ): Promise<boolean> {
     const { signal } = this.#context;
-    let decisions: RetentionDecision<HeldBackup>[];
-    try {
-      decisions = await this.#decide(backups);
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      this.#keepAll(database, backups, [error]);
-      return false;
-    }
     const going = decisions.filter(({ keep }) => !keep);
     const { confirmed } = this.#report;
     for (const [index, decision] of going.entries()) {
@@ -195,10 +203,12 @@ class Expiry {
       const { point } = decision;
       const holds = confirmed ? await this.#heldSince(point) : [];
       if (holds.length > 0) {
-        // What it builds on stays, too: the rules decide once more of those that are left.
-        const gone = new Set(going.slice(0, index).map(({ point }) => point.key));
-        const left = backups.filter(({ key }) => !gone.has(key));
-        return await this.#expireBackups(database, left.map((one) => one.key === point.key ? { ...one, holds } : one));
+        // What it builds on stays, too: the rules decide once more of those that are left. As of the same moment, so
+        // that nothing goes that stayed before: nobody has looked since whether a run has built on it.
+        const gone = new Set(going.slice(0, index).map(({ point }) => point));
+        const left = decisions.map(({ point }) => point).filter((one) => !gone.has(one))
+          .map((one) => one === point ? { ...one, holds: [...one.holds, ...holds] } : one);
+        return await this.#removeExpired(database, decideRetention(left, { policies: this.#policies, now }), now);
       }
       const chunks = chunksOnlyOf(point, decisions, going);
       if (confirmed && !await this.#removeManifest(database, point)) {
@@ -208,7 +218,7 @@ class Expiry {
         return false;
       }
       const left = confirmed
-        ? await this.#removeRemains(database, decision.point, chunks.map(({ key }) => key))
+        ? await this.#removeRemains(database, point, chunks.map(({ key }) => key))
         : new Set<string>();
       const expired = this.#describe(database, decision);
       this.#report.expired.push(expired);
@@ -255,9 +265,9 @@ class Expiry {
   }
 
   /** By the rules, and by what the store says of each that they do not keep. */
-  async #decide(backups: readonly HeldBackup[]): Promise<RetentionDecision<HeldBackup>[]> {
+  async #decide(backups: readonly HeldBackup[], now: Date): Promise<RetentionDecision<HeldBackup>[]> {
     const { remover, signal } = this.#context;
-    const options = { policies: this.#policies, now: this.#now() };
+    const options = { policies: this.#policies, now };
     const decisions = decideRetention(backups, options);
     const held = new Map<string, string>();
     await forEachParallel(

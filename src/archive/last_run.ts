@@ -86,8 +86,8 @@ export async function noteSaved(
 }
 
 /**
- * When the last run was over, where it is noted that an elapse, or a run that began then, is saved: for where its report
- * cannot be read. Undefined where that is not noted, or cannot be read either.
+ * When the task's last run was over, which may be a later one, where it is noted that an elapse, or a run that began
+ * then, is saved: for where its report cannot be read. Undefined where that is not noted, or cannot be read either.
  */
 export async function notedAsSaved(
   repository: Repository,

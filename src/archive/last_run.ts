@@ -52,6 +52,15 @@ export async function readLastRun(
   return await readJson(repository.store, keyOf(repository, task), { ...limits, schema: lastRunSchema });
 }
 
+/** The same where it can be read: what is out of reach, as in an archive tier, is as good as unknown. */
+export async function lastRunInReach(
+  repository: Repository,
+  task: string,
+  options: StoreCallOptions,
+): Promise<LastRun | undefined> {
+  return (await ifInReach(readLastRun(repository, task, options))).found;
+}
+
 /**
  * Puts `last` in the place of what was known; an instant up to which all is saved never goes back, and what was told
  * stays told.
@@ -62,7 +71,7 @@ export async function storeLastRun(
   last: LastRun & StoreCallOptions,
 ): Promise<void> {
   const { signal, ...now } = last;
-  const before = await readLastRun(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
   const told = new Set([...before === undefined ? [] : toldBy(before), ...now.losses_told ?? []]);
   const body = jsonBytes({ ...now, saved_until: savedUntil, losses_told: [...told].slice(-MOST_TOLD) });
@@ -80,7 +89,7 @@ export async function noteSaved(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readLastRun(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
 }
@@ -94,7 +103,7 @@ export async function notedAsSaved(
   task: string,
   { at, signal }: StoreCallOptions & { at: Date },
 ): Promise<Date | undefined> {
-  const { found: last } = await ifInReach(readLastRun(repository, task, { signal }));
+  const last = await lastRunInReach(repository, task, { signal });
   if (last?.saved_until === undefined || new Date(last.saved_until) < at) return undefined;
   const finishedAt = new Date(last.finished_at);
   // Of a run in rounds it is noted when it was planned.
@@ -121,7 +130,7 @@ export async function noteLossesTold(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readLastRun(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   if (before !== undefined && foundBy.every((one) => hasToldLosses(before, one))) return;
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, losses_told: [...foundBy], signal });

@@ -53,10 +53,10 @@ export async function readLastRun(
 }
 
 /**
- * What is there to be replaced. An object that nobody can read, in an archive tier or on a bad block, counts as none: a
- * run that could not write over it would meet it again, and so would each one after it.
+ * The same where it can be read: what is out of reach, in an archive tier or on a bad block, is as good as unknown. A run
+ * that could not write over it would meet it again, and so would each one after it.
  */
-async function readBefore(
+export async function lastRunInReach(
   repository: Repository,
   task: string,
   options: StoreCallOptions,
@@ -74,7 +74,7 @@ export async function storeLastRun(
   last: LastRun & StoreCallOptions,
 ): Promise<void> {
   const { signal, ...now } = last;
-  const before = await readBefore(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   const savedUntil = [before?.saved_until, now.saved_until].filter((one) => one !== undefined).sort().at(-1);
   const told = new Set([...before === undefined ? [] : toldBy(before), ...now.losses_told ?? []]);
   const body = jsonBytes({ ...now, saved_until: savedUntil, losses_told: [...told].slice(-MOST_TOLD) });
@@ -92,21 +92,21 @@ export async function noteSaved(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readBefore(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, saved_until: elapse.toISOString(), signal });
 }
 
 /**
- * When the last run was over, where it is noted that an elapse, or a run that began then, is saved: for where its report
- * cannot be read. Undefined where that is not noted, or cannot be read either.
+ * When the task's last run was over, which may be a later one, where it is noted that an elapse, or a run that began
+ * then, is saved: for where its report cannot be read. Undefined where that is not noted, or cannot be read either.
  */
 export async function notedAsSaved(
   repository: Repository,
   task: string,
   { at, signal }: StoreCallOptions & { at: Date },
 ): Promise<Date | undefined> {
-  const { found: last } = await ifInReach(readLastRun(repository, task, { signal }));
+  const last = await lastRunInReach(repository, task, { signal });
   if (last?.saved_until === undefined || new Date(last.saved_until) < at) return undefined;
   const finishedAt = new Date(last.finished_at);
   // Of a run in rounds it is noted when it was planned.
@@ -133,7 +133,7 @@ export async function noteLossesTold(
     databases: readonly string[];
   },
 ): Promise<void> {
-  const before = await readBefore(repository, task, { signal });
+  const before = await lastRunInReach(repository, task, { signal });
   if (before !== undefined && foundBy.every((one) => hasToldLosses(before, one))) return;
   const last = before ?? { run, finished_at: finishedAt, databases: [...databases] };
   await storeLastRun(repository, task, { ...last, losses_told: [...foundBy], signal });

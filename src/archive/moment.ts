@@ -85,12 +85,12 @@ export interface LastSelection {
 
 /** Which of a task's runs is looked for. */
 export interface SelectionSearch extends StoreCallOptions {
-  /** The last one at or before it. @default the last of all */
+  /** The last one that had begun by then. @default the last of all */
   notAfter?: Date | undefined;
   log: Log;
 }
 
-/** Of each task that has left a report, the last run at or before a moment. */
+/** Of each task that has left a report, the last run that had begun at a moment. */
 export async function lastSelections(repository: Repository, search: SelectionSearch): Promise<LastSelection[]> {
   const found: LastSelection[] = [];
   for await (const task of tasksWithRuns(repository, search)) {
@@ -139,6 +139,9 @@ async function lastSelection(
         ...problem,
       });
     }
+    const begunAt = new Date(report?.started_at ?? at);
+    // What it found to be gone may have been there at that moment.
+    if (notAfter !== undefined && begunAt > notAfter) continue;
     const { databases = [], date = "" } = report?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.
     if (databases.length === 0) continue;
@@ -148,7 +151,7 @@ async function lastSelection(
     return {
       task,
       at,
-      begunAt: new Date(report?.started_at ?? at),
+      begunAt,
       date,
       databases: new Map(databases.map(({ database, status }) => [database, status])),
       savedAt: new Map(savedAt),

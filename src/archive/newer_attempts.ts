@@ -29,6 +29,13 @@ export interface AttemptSearch extends StoreCallOptions {
   now: Date;
 }
 
+/** A run of a task, and its report where it has left one. */
+interface FoundRun {
+  /** When its schedule fired, or it was begun by hand. */
+  at: Date;
+  run: RunReport | undefined;
+}
+
 /**
  * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing
  * of each task's runs, and the report of the last. Where the runs cannot be read the log says so.
@@ -67,7 +74,8 @@ async function newerAttempt(
   let other: string | undefined;
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
     const run = await read();
-    const isNewer = isLater({ at, run }, search);
+    if (notAfter !== undefined && begunAt({ at, run }) > notAfter) continue;
+    const isNewer = isLater({ at, run }, point);
     if (!isNewer && other === undefined) return undefined;
     const report = run?.tasks.find((one) => one.task === task);
     const outcome = report?.databases.find((one) => one.database === database);
@@ -92,16 +100,15 @@ async function newerAttempt(
  * Whether a run has come behind a backup. One whose elapse came while a run before it was still at work may have begun
  * when that was over, or beside it, and have tried the database behind the backup.
  */
-function isLater(
-  { at, run }: { at: Date; run: RunReport | undefined },
-  { point: { manifest }, notAfter }: AttemptSearch,
-): boolean {
+function isLater({ at, run }: FoundRun, { manifest }: RestorePoint): boolean {
   const own = new Date(manifest.finished_at);
-  if (at > own) return true;
-  const begun = new Date(run?.started_at ?? at);
-  if (begun > own) return notAfter === undefined || begun <= notAfter;
+  if (at > own || begunAt({ at, run }) > own) return true;
   // The backup's own run began before it; without a report a run may have tried it at any time.
   return at > new Date(manifest.started_at) && (run === undefined || new Date(run.finished_at) > own);
+}
+
+function begunAt({ at, run }: FoundRun): Date {
+  return new Date(run?.started_at ?? at);
 }
 
 function describeOutcome(

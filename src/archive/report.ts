@@ -54,7 +54,7 @@ export interface DatabaseReport extends Totals {
     at_least?: true | undefined;
     /** The ids of the first twenty. */
     ids: string[];
-    /** The run that has found it and ended before it said so. Absent where it is this one. */
+    /** The run that has found it, where that is an earlier one than the report's. */
     found_by?: string | undefined;
   };
   /** The cause, for a failed database. */
@@ -165,6 +165,14 @@ export function hasFoundLoss({ tasks }: Pick<RunReport, "tasks">): boolean {
 export function foundLosses({ run, tasks }: Pick<RunReport, "run" | "tasks">): string[] {
   const found = tasks.flatMap(({ databases }) => databases.flatMap(({ chain_lost }) => chain_lost ?? []));
   return [...new Set(found.map(({ found_by }) => found_by ?? run))];
+}
+
+/** A report whose databases are to stand in that of a later run: what was found that a chain has lost names its run. */
+export function withFinder(report: RunReport, { run }: { run: string }): RunReport {
+  if (report.run === run) return report;
+  const named = (one: DatabaseReport): DatabaseReport =>
+    one.chain_lost === undefined ? one : { ...one, chain_lost: { found_by: report.run, ...one.chain_lost } };
+  return { ...report, tasks: report.tasks.map((task) => ({ ...task, databases: task.databases.map(named) })) };
 }
 
 /**

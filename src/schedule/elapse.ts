@@ -10,7 +10,7 @@
 import * as z from "zod";
 import { parseRunFolderName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
-import { REPORT_NAME } from "../archive/run_folder.ts";
+import { ifInReach, REPORT_NAME } from "../archive/run_folder.ts";
 import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
@@ -100,13 +100,11 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
     if (what === CLAIM) generation = Math.max(generation, Number(number));
   }
   if (generation === 0) return { kind: "free" };
-  // A machine that died amid writing may leave one that is not whole.
-  const holder = await readHolder(store, { folder, generation }, options);
+  // A machine that died amid writing may leave one that is not whole, and a later look may find it out of reach.
+  const { found: holder } = await ifInReach(readHolder(store, { folder, generation }, options));
   const claimed = modified.get(nameOf(CLAIM, generation))!;
   const beaten = modified.get(nameOf(HEARTBEAT, generation));
-  const heartbeat = beaten === undefined
-    ? undefined
-    : await readJson(store, joinKey(folder, nameOf(HEARTBEAT, generation)), { ...options, schema: heartbeatSchema });
+  const heartbeat = beaten === undefined ? undefined : await readHeartbeat(store, { folder, generation }, options);
   if (heartbeat?.state === "stopped") return { kind: "stopped", generation, holder };
   const lastSign = beaten ?? claimed;
   if (heartbeat?.state === "failed") {
@@ -115,6 +113,16 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
   const sign = `${generation} ${heartbeat?.beat ?? 0}`;
   const aliveUntil = new Date(heartbeat?.alive_until ?? 0);
   return { kind: "running", generation, holder, sign, lastSign: aliveUntil > lastSign ? aliveUntil : lastSign };
+}
+
+/** The last sign of a generation; undefined where it is damaged or out of reach, so that its moment alone tells. */
+async function readHeartbeat(
+  store: Store,
+  { folder, generation }: GenerationPlace,
+  options: StoreCallOptions,
+): Promise<z.infer<typeof heartbeatSchema> | undefined> {
+  const key = joinKey(folder, nameOf(HEARTBEAT, generation));
+  return (await ifInReach(readJson(store, key, { ...options, schema: heartbeatSchema }))).found;
 }
 
 /** The generation that is next where an elapse stands so. */
@@ -144,7 +152,7 @@ export async function readEarlierRuns(
   const first = Math.max(2, generation - MOST_EARLIER_RUNS);
   const earlierOnes = generation < 2 ? [] : [1, ...Array.from({ length: generation - first }, (_, n) => first + n)];
   for (const earlier of earlierOnes) {
-    const before = await readHolder(store, { folder, generation: earlier }, options);
+    const { found: before } = await ifInReach(readHolder(store, { folder, generation: earlier }, options));
     if (before !== undefined) runs.add(before.run);
   }
   return runs;

@@ -4,7 +4,7 @@
  * too; counted from the latest elapse, a daily task could fail for ever without it.
  */
 import { DAY_MS } from "../dates.ts";
-import { readLastRun } from "../archive/last_run.ts";
+import { lastRunInReach } from "../archive/last_run.ts";
 import { isWorthRetrying } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
 import { ifInReach, RunFolder } from "../archive/run_folder.ts";
@@ -34,8 +34,7 @@ export async function unsavedSince({ repository, now, signal }: OverdueContext, 
   const latest = latestElapse(task, now());
   if (latest === undefined) return undefined;
   if (await isSaved({ repository, signal }, task, latest)) return undefined;
-  const { found: last } = await ifInReach(readLastRun(repository, task.name, { signal }));
-  const saved = last?.saved_until;
+  const saved = (await lastRunInReach(repository, task.name, { signal }))?.saved_until;
   if (saved === undefined) return await firstTried({ repository, signal }, task, latest);
   const [first] = nextElapses(task, { after: new Date(saved), count: 1 });
   return first !== undefined && first <= now() ? first : undefined;

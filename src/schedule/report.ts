@@ -177,7 +177,7 @@ async function wasByHand(
   if (isByHand || isElapseOf(task, at)) return isByHand;
   // What is no elapse may have been one, of an earlier schedule.
   const folder = repository.runFolder({ task: task.name, elapse: at });
-  const holder = await readHolder(repository.store, { folder, generation: 1 }, { signal });
+  const { found: holder } = await ifInReach(readHolder(repository.store, { folder, generation: 1 }, { signal }));
   return holder !== undefined && isBegunByHand(holder);
 }
 

@@ -3,7 +3,14 @@
  * and the time. Out: that the elapse is over, or when it is retried. Pure.
  */
 import { commandLine } from "../command_line.ts";
-import { isTaskSaved, isWorthRetrying, mergeTaskReports, type RunReport, type TaskReport } from "../archive/report.ts";
+import {
+  isTaskSaved,
+  isWorthRetrying,
+  mergeTaskReports,
+  type RunReport,
+  type TaskReport,
+  withFinder,
+} from "../archive/report.ts";
 import { isFatalForRun } from "../errors.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
@@ -51,7 +58,8 @@ export type Settlement = { kind: "over"; report: RunReport } | { kind: "failed";
 
 /** Decides whether an elapse is over: all is saved, or the next one has come, or nobody would look after it. */
 export function settle({ task, elapse }: { task: Task; elapse: Date }, ended: EndedRun): Settlement {
-  const { earlier, generation, now, error } = ended;
+  const { generation, now, error } = ended;
+  const earlier = ended.earlier === undefined ? undefined : withFinder(ended.earlier, ended.report);
   const before = earlier?.tasks.find((one) => one.task === task.name);
   const merged = markedWith(
     mergeTaskReports(before, ended.report.tasks[0]!),

@@ -250,7 +250,8 @@ async function findComplete(
   for (const run of runs.slice(0, MOST_RUNS)) {
     const { found: report, problem } = await ifInReach(run.read());
     const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
-    if (noted !== undefined) return { at: run.at, finishedAt: noted, report: undefined };
+    // Runs behind it, which may have failed, have put their own end in the place of its.
+    if (noted !== undefined) return { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
     const part = partOf(report, task);
     if (report !== undefined && part !== undefined && isTaskSaved(part)) {
       return { at: run.at, finishedAt: new Date(report.finished_at), report: part };

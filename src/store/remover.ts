@@ -5,6 +5,12 @@
  */
 import type { StoreCallOptions } from "./store.ts";
 
+/** What deletion takes. */
+export interface RemoveOptions extends StoreCallOptions {
+  /** Awaited before each further try, where the store has not taken the one before: what it throws ends them. */
+  again?: (() => Promise<void>) | undefined;
+}
+
 /** Deletes objects of one store, one by one. */
 export interface Remover {
   /**
@@ -19,5 +25,5 @@ export interface Remover {
    *
    * @throws StoreError where it may not be deleted.
    */
-  remove(key: string, options?: StoreCallOptions): Promise<void>;
+  remove(key: string, options?: RemoveOptions): Promise<void>;
 }

@@ -148,6 +148,23 @@ Deno.test("findArchive() says of latest that a run failed whose elapse came whil
   }
 });
 
+Deno.test("findArchive() says of a moment which run had failed by then, and not which elapse was run only later", async () => {
+  await using place = await TestRepository.open();
+  await place.put({ day: "2026-11-21", finishedAt: "2026-11-21T18:04:00Z" });
+  const runs: RunOf[] = [
+    { at: "2026-11-21T18:10:00Z", databases: [failed("away")] },
+    { at: "2026-11-21T18:20:00Z", startedAt: "2026-11-21T19:00:00Z", databases: [failed("refused")] },
+  ];
+  for (const run of runs) {
+    const folder = new RunFolder(place.repository, { task: "weekly", elapse: new Date(run.at) });
+    await folder.storeReport(reportOf(run), {});
+  }
+  for (const [path, at, why] of [["2026-11-21T18:30Z", "18:10", "away"], ["latest", "18:20", "refused"]] as const) {
+    const sentence = `The run of the task "weekly" of 2026-11-21T${at}:00Z did not save "a/b": ${why}`;
+    assertEquals(await caveatsOf(place, path), [`${sentence}. The backup of 2026-11-21T18:04:00Z is taken`]);
+  }
+});
+
 Deno.test("findArchive() says of latest that a run has begun since and left no report", async () => {
   await using place = await TestRepository.open();
   const { repository } = place;

@@ -14,6 +14,7 @@ import type { Remover } from "../../src/store/remover.ts";
 import type { RetentionRules } from "../../src/task/retention.ts";
 import { type BackupRequest, type PutBackup, TestRepository } from "../archive/repository_setup.ts";
 import { task } from "../fakes/task.ts";
+import { storeThatFails } from "../schedule/due_setup.ts";
 import { farAway } from "../store/far_away.ts";
 import { until } from "../until.ts";
 
@@ -54,14 +55,14 @@ async function setBack(setup: TestRepository, folder: string, at: Date): Promise
 interface Options extends ExpireRequest {
   rules?: RetentionRules;
   remover?: Remover;
-  now?: Date;
+  now?: () => Date;
   freshMs?: number;
   repository?: Repository;
 }
 
 async function run(
   setup: TestRepository,
-  { rules = LAST_ONE, remover, now = NOW, freshMs, repository, ...request }: Options = {},
+  { rules = LAST_ONE, remover, now = () => NOW, freshMs, repository, ...request }: Options = {},
 ) {
   return await expire({
     repository: repository ?? setup.repository,
@@ -69,7 +70,7 @@ async function run(
     remover: remover ?? new DirectoryRemover(setup.root),
     tasks: [task("weekly", { timezone: "UTC", retention: rules }), task("other")],
     log: setup.log,
-    now: () => now,
+    now,
     signal: setup.signal,
   }, request);
 }
@@ -324,6 +325,70 @@ Deno.test("expire() lets a backup stay that is pinned before its turn, with what
   assertEquals([dates(report.expired), dates(report.kept_backups)], [["03-01", "05-01"], ["04-01", "04-02", "06-01"]]);
   assertEquals([report.kept, report.kept_by], [3, { newest: 1, keep_last: 1, pinned: 1, needed: 1 }]);
   assert((await files(setup)).includes(`${full.folder}/${[...full.manifest.chunks][0]!.name}`));
+});
+
+Deno.test("expire() deletes nothing more where a backup is pinned before its turn, however late that is", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });
+  await put(setup, { day: "2027-05-10", finishedAt: "2027-05-10T10:00:00Z" });
+  const base = await put(setup, { day: "2027-05-20", finishedAt: "2027-05-20T10:00:00Z" });
+  await put(setup, { day: "2027-06-06", finishedAt: "2027-06-06T10:00:00Z" });
+  const near = new DirectoryRemover(setup.root);
+  let at = NOW;
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      if (at === NOW) {
+        await keep(pinning(setup), { database: "a/b", path: "2027-05-02T00:00Z", kept: true });
+        // A run that took long has built on what only grace kept, whose grace is over by then.
+        await buildOn(setup, base, "2027-06-15T10:00:00Z");
+      }
+      at = new Date("2027-06-18T12:00:00Z");
+      await near.remove(...call);
+    },
+  };
+  const rules = { keepLast: 1, grace: { ...NO_GRACE, days: 10 } };
+  const report = await run(setup, { rules, confirm: true, remover, now: () => at });
+  assertEquals(report.expired.map(({ finished_at }) => finished_at.slice(5, 10)), ["05-10"]);
+  assertEquals(report.kept_by, { newest: 1, keep_last: 1, grace: 1, pinned: 1 });
+});
+
+Deno.test("expire() lets a backup stay that is pinned while a busy store puts its deletion off", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const near = new DirectoryRemover(setup.root);
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(key, options) {
+      await keep(pinning(setup), { database: "a/b", path: "2027-05-02T00:00Z", kept: true });
+      // The store has answered 503, and takes it now.
+      await options?.again?.();
+      await near.remove(key, options);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover });
+  assertEquals([report.ok, report.expired, report.kept_by], [true, [], { newest: 1, keep_last: 1, pinned: 1 }]);
+  assertEquals((await moments(setup)).length, 2);
+});
+
+Deno.test("expire() deletes no backup of which the store does not say whether it is pinned, and tells what it has deleted", async () => {
+  await using setup = await TestRepository.open();
+  for (const [database, day] of [["a", "05-01"], ["a", "06-01"], ["b", "05-02"], ["b", "06-01"]] as const) {
+    await put(setup, { database, day: `2027-${day}`, finishedAt: `2027-${day}T10:00:00Z` });
+  }
+  const store = storeThatFails(
+    setup.store,
+    (method, key) =>
+      method === "read" && /05\/02.*\/keep-/.test(key)
+        ? new StoreError("It is busy", { code: "SlowDown", status: 503 })
+        : undefined,
+  );
+  const { prefix, suffix } = setup.repository;
+  const report = await run(setup, { confirm: true, repository: new Repository(store, { prefix, suffix }) });
+  assertEquals([report.ok, report.expired.map(({ database }) => database)], [false, ["a"]]);
+  assertEquals(report.problems, [{ database: "b", problem: "It is busy" }]);
+  assertEquals(report.kept_by, { newest: 2, keep_last: 2, not_deleted: 1 });
 });
 
 Deno.test("keep() says that a backup cannot be pinned which expire deletes at this moment", async () => {

@@ -142,7 +142,8 @@ Deno.test("backup --resume of a day does not tell once more what its run has tol
   assertEquals([ofA(report).kind, ofA(report).chain_lost, ofA(report).warnings], ["full", undefined, undefined]);
   assertEquals(exitCodeOfReport(report), 0);
   await amendElapses(machine, { tasks: [DAILY], report, isPart: false });
-  assertEquals(ofA(await setup.json("backup/_runs/couchdb/daily/20260104T060000Z/report.json")).chain_lost, lost);
+  const amended = await setup.json("backup/_runs/couchdb/daily/20260104T060000Z/report.json");
+  assertEquals([amended.run, ofA(amended).chain_lost], ["by hand", { ...lost, found_by: "run4" }]);
 });
 
 Deno.test("runScheduled() tells once what a killed run has found, though it then fails", async () => {

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { foundLosses } from "../../src/archive/report.ts";
 import { CouchError } from "../../src/errors.ts";
 import { databasesToRetry, nextTry, RETRY_PAUSES_MINUTES, settle } from "../../src/schedule/retry.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
@@ -41,6 +42,21 @@ Deno.test("settle() says when what failed is tried again, and of what was saved 
     "complete",
   ]]);
   assertEquals(second.report.started_at, first.report.started_at);
+});
+
+Deno.test("settle() names the run that has found what a chain has lost, where it is not the last one", () => {
+  const lossy = (lost: { found_by?: string } = {}) =>
+    databaseReport("a", { chain_lost: { documents: 3, ids: ["x", "y", "z"], ...lost } });
+  for (const [lost, finder] of [[{}, "first"], [{ found_by: "killed" }, "killed"]] as const) {
+    const earlier = { ...ofTask(lossy(lost), failed), run: "first" };
+    const report = { ...ofTask(databaseReport("b")), run: "second" };
+    const settled = settle(DUE, { report, earlier, generation: 2, now: NOW });
+    assertEquals(settled.report.tasks[0]!.databases[0]!.chain_lost?.found_by, finder);
+    assertEquals(foundLosses(settled.report), [finder]);
+  }
+  // Rounds of one run go on under its name.
+  const own = settle(DUE, { report: ofTask(databaseReport("b")), earlier: ofTask(lossy()), generation: 2, now: NOW });
+  assertEquals(own.report.tasks[0]!.databases[0], lossy());
 });
 
 Deno.test("settle() keeps what was saved when a later run cannot even list the databases", () => {

@@ -92,6 +92,57 @@ Deno.test("runScheduled(), status, overdueDays() and a tick go by what is noted 
   }
 });
 
+Deno.test("status says of a run that saved all and whose report cannot be read no later moment than it began, where others have failed since", async () => {
+  const { setup, machine } = await place();
+  await using _ = setup;
+  await runScheduled(machine("2026-01-03T06:00:05Z"), [DAILY]);
+  await failOnce(setup, machine("2026-01-04T06:00:05Z"));
+  const [found] = (await readStatus(machine("2026-01-04T18:00:00Z"), [DAILY])).tasks;
+  assertEquals([found?.state, found?.last_complete_at, found?.age_seconds], ["failed", ELAPSE, 36 * 3600]);
+});
+
+Deno.test("a run goes on where last.json is in an archive tier, as that of a monthly task is, and puts its own in its place", async () => {
+  for (const isInRounds of [false, true]) {
+    await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+    const at = (time: string) => setup.machine(time, { now: () => new Date(time) });
+    await runScheduled(at("2026-01-03T06:00:05Z"), [DAILY]);
+    let isArchived = true;
+    const store = storeThatFails(setup.store, (method, key) => {
+      if (!/\/last\.json$/.test(key)) return undefined;
+      if (method === "replace") isArchived = false;
+      return method === "read" && isArchived
+        ? new StoreError("It is archived", { code: "InvalidObjectState", key })
+        : undefined;
+    });
+    const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
+    const later = { ...at("2026-01-04T06:00:05Z"), repository };
+    assertEquals(await overdueDays(later, [DAILY]), 0);
+    if (isInRounds) await runAtOnce(later, { task: DAILY, elapse: new Date("2026-01-04T06:00:00Z"), scope: "all" });
+    else await runScheduled(later, [DAILY]);
+    assertEquals((await setup.json("backup/_runs/couchdb/daily/last.json")).saved_until.slice(0, 10), "2026-01-04");
+  }
+});
+
+Deno.test("status and a report go on where the claims of runs are in an archive tier", async () => {
+  await using setup = await setUpScheduled("file://", { a: 2, b: 2 });
+  const at = (time: string) => setup.machine(time, { now: () => new Date(time) });
+  await failOnce(setup, at("2026-01-03T06:00:05Z"));
+  const byHand = { task: DAILY, elapse: new Date("2026-01-03T09:00:00Z"), scope: "all" } as const;
+  assertEquals((await runAtOnce(at("2026-01-03T09:00:00Z"), byHand)).ok, true);
+  const store = storeThatFails(setup.store, (method, key) => {
+    if (method !== "read" || !/\/(claim|heartbeat)(-\d+)?\.json$/.test(key)) return undefined;
+    return new StoreError("It is archived", { code: "InvalidObjectState", key });
+  });
+  const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
+  const later = { ...at("2026-01-03T18:00:00Z"), repository };
+  const { tasks } = await readReport(later, [DAILY], { days: 3 });
+  assertEquals(tasks[0]?.runs.map(({ at, ok }) => [at.slice(0, 13), ok]), [
+    ["2026-01-03T09", true],
+    ["2026-01-03T06", false],
+  ]);
+  assertEquals((await readStatus(later, [DAILY])).tasks[0]?.last_complete_at, "2026-01-03T09:00:00.000Z");
+});
+
 Deno.test("runScheduled() gives up an elapse of which it cannot read what was saved, and says so", async () => {
   const { setup, machine } = await place();
   await using _ = setup;

@@ -66,6 +66,20 @@ Deno.test("Remover of S3 names the right that lacks", async () => {
   assertStringIncludes(error.hint ?? "", "s3:DeleteObject");
 });
 
+Deno.test("Remover of S3 asks before each further try, and deletes nothing where that says so", async () => {
+  await using given = await openS3();
+  const { fake, store, remover } = given;
+  await store.replace("d/a", bytesOf("x"));
+  fake.inject("DeleteObject", { kind: "refuse", status: 503, code: "SlowDown" }, 2);
+  let asked = 0;
+  const again = () => ++asked < 2 ? Promise.resolve() : Promise.reject(new Error("pinned"));
+  await assertRejects(() => remover.remove("d/a", { again }), Error, "pinned");
+  assertEquals([asked, fake.count("DeleteObject")], [2, 2]);
+  assertEquals((await listAll(store, "d")).length, 1);
+  await remover.remove("d/a", { again });
+  assertEquals([asked, (await listAll(store, "d")).length], [2, 0]);
+});
+
 Deno.test("Remover of S3 tells locks and legal holds, and not those that have run out", async () => {
   await using given = await openS3();
   const { fake, store, remover } = given;

@@ -4,9 +4,9 @@
  * would be.
  *
  * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
- * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this
- * order a kill at any moment leaves backups that are either whole or gone, and objects that the next run recognises as
- * leftovers.
+ * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks
+ * that no manifest names any more. In this order a kill at any moment leaves backups that are either whole or gone, and
+ * objects that the next run recognises as leftovers.
  */
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
@@ -147,6 +147,16 @@ function policyOf(task: Task): RetentionPolicy {
   return { ...task.retention!, zone: TimeZone.named(dateZone(task)) };
 }
 
+/** Somebody has pinned a backup that was to go. */
+class HeldSince extends Error {
+  readonly holds: readonly RetentionHold[];
+
+  constructor(holds: readonly RetentionHold[]) {
+    super("It is pinned");
+    this.holds = holds;
+  }
+}
+
 /** One call of {@linkcode expire}: what it works with, and the report that it fills. */
 class Expiry {
   readonly #context: ExpireContext;
@@ -165,7 +175,15 @@ class Expiry {
     const damaged = folders.flatMap((folder) => folder.damaged);
     // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
     if (damaged.length > 0) return this.#keepAll(database, backups, damaged);
-    if (!await this.#expireBackups(database, backups)) return;
+    const now = this.#now();
+    let decisions: RetentionDecision<HeldBackup>[];
+    try {
+      decisions = await this.#decide(backups, now);
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      return this.#keepAll(database, backups, [error]);
+    }
+    if (!await this.#removeExpired(database, decisions, now)) return;
     await this.#removeLeftovers(holdings);
     await this.#removeLostEntries(holdings, backups);
   }
@@ -177,38 +195,40 @@ class Expiry {
     this.#keep(backups.map(() => ["damaged"]));
   }
 
-  /** Deletes what the rules do not keep of a database's backups. False where something of it may not be deleted. */
-  async #expireBackups(database: string, backups: readonly HeldBackup[]): Promise<boolean> {
+  /**
+   * Deletes what the rules have not kept of a database's backups. False where something of it may not be deleted.
+   *
+   * @param now When they decided.
+   */
+  async #removeExpired(
+    database: string,
+    decisions: readonly RetentionDecision<HeldBackup>[],
+    now: Date,
+  ): Promise<boolean> {
     const { signal } = this.#context;
-    let decisions: RetentionDecision<HeldBackup>[];
-    try {
-      decisions = await this.#decide(backups);
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      this.#keepAll(database, backups, [error]);
-      return false;
-    }
     const going = decisions.filter(({ keep }) => !keep);
     const { confirmed } = this.#report;
     for (const [index, decision] of going.entries()) {
       signal.throwIfAborted();
       const { point } = decision;
-      const holds = confirmed ? await this.#heldSince(point) : [];
+      const { isGone, holds } = confirmed ? await this.#removeManifest(database, point) : { isGone: true, holds: [] };
       if (holds.length > 0) {
-        // What it builds on stays, too: the rules decide once more of those that are left.
-        const gone = new Set(going.slice(0, index).map(({ point }) => point.key));
-        const left = backups.filter(({ key }) => !gone.has(key));
-        return await this.#expireBackups(database, left.map((one) => one.key === point.key ? { ...one, holds } : one));
+        // What it builds on stays, too: the rules decide once more of those that are left. As of the same moment, so
+        // that nothing goes that stayed before: nobody has looked since whether a run has built on it.
+        const gone = new Set(going.slice(0, index).map(({ point }) => point));
+        const left = decisions.map(({ point }) => point).filter((one) => !gone.has(one))
+          .map((one) => one === point ? { ...one, holds: [...one.holds, ...holds] } : one);
+        return await this.#removeExpired(database, decideRetention(left, { policies: this.#policies, now }), now);
       }
-      const chunks = chunksOnlyOf(point, decisions, going);
-      if (confirmed && !await this.#removeManifest(database, point)) {
+      if (!isGone) {
         // What it builds on is still needed: those behind it are left alone, too.
         this.#keep(going.slice(index).map(() => ["not_deleted"]));
         this.#noteKept(database, decisions);
         return false;
       }
+      const chunks = chunksOnlyOf(point, decisions, going);
       const left = confirmed
-        ? await this.#removeRemains(database, decision.point, chunks.map(({ key }) => key))
+        ? await this.#removeRemains(database, point, chunks.map(({ key }) => key))
         : new Set<string>();
       const expired = this.#describe(database, decision);
       this.#report.expired.push(expired);
@@ -225,17 +245,6 @@ class Expiry {
     }
     this.#noteKept(database, decisions);
     return true;
-  }
-
-  /** What somebody has set on a backup since it was looked at, which may be a while ago: it must stay. */
-  async #heldSince({ folder, run }: HeldBackup): Promise<RetentionHold[]> {
-    const { repository, signal } = this.#context;
-    try {
-      return await readHolds(repository, { folder, run, signal });
-    } catch (error) {
-      if (isNotFound(error)) return [];
-      throw error;
-    }
   }
 
   /** Puts those that stay into the report. */
@@ -255,9 +264,9 @@ class Expiry {
   }
 
   /** By the rules, and by what the store says of each that they do not keep. */
-  async #decide(backups: readonly HeldBackup[]): Promise<RetentionDecision<HeldBackup>[]> {
+  async #decide(backups: readonly HeldBackup[], now: Date): Promise<RetentionDecision<HeldBackup>[]> {
     const { remover, signal } = this.#context;
-    const options = { policies: this.#policies, now: this.#now() };
+    const options = { policies: this.#policies, now };
     const decisions = decideRetention(backups, options);
     const held = new Map<string, string>();
     await forEachParallel(
@@ -276,10 +285,35 @@ class Expiry {
     return decideRetention(known, options);
   }
 
-  /** Makes a backup none. False where its manifest, or the copy that would stand for it, may not be deleted. */
-  async #removeManifest(database: string, { key, folder, hasCopy }: HeldBackup): Promise<boolean> {
-    if ((await this.#removeAll(database, [key])).size > 0) return false;
-    return !hasCopy || (await this.#removeAll(database, [joinKey(folder, MANIFEST_NAME)])).size === 0;
+  /**
+   * Makes a backup none, unless somebody has pinned it since it was looked at, which may be a while ago. `isGone` is
+   * false where its manifest, or the copy that would stand for it, may not be deleted.
+   */
+  async #removeManifest(
+    database: string,
+    backup: HeldBackup,
+  ): Promise<{ isGone: boolean; holds: readonly RetentionHold[] }> {
+    const { key, folder, hasCopy } = backup;
+    try {
+      const left = await this.#removeAll(database, [key], () => this.#mustBeFree(backup));
+      if (left.size > 0) return { isGone: false, holds: [] };
+    } catch (error) {
+      if (error instanceof HeldSince) return { isGone: false, holds: error.holds };
+      throw error;
+    }
+    const isCopyGone = !hasCopy || (await this.#removeAll(database, [joinKey(folder, MANIFEST_NAME)])).size === 0;
+    return { isGone: isCopyGone, holds: [] };
+  }
+
+  /** @throws HeldSince where somebody has pinned a backup. */
+  async #mustBeFree({ folder, run }: HeldBackup): Promise<void> {
+    const { repository, signal } = this.#context;
+    try {
+      const holds = await readHolds(repository, { folder, run, signal });
+      if (holds.length > 0) throw new HeldSince(holds);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
   }
 
   /**
@@ -324,16 +358,26 @@ class Expiry {
     await this.#countRemoved(database, lost.map(({ key }) => ({ key, sizeBytes: 0 })));
   }
 
-  /** @returns Those that may not be deleted; the others are. */
-  async #removeAll(database: string | null, keys: readonly string[]): Promise<ReadonlySet<string>> {
+  /**
+   * @param look Awaited right before each try to delete something: a store that is busy may take it minutes later.
+   * @returns Those that may not be deleted; the others are.
+   * @throws HeldSince Where `look` does.
+   */
+  async #removeAll(
+    database: string | null,
+    keys: readonly string[],
+    look?: () => Promise<void>,
+  ): Promise<ReadonlySet<string>> {
     const { remover, signal } = this.#context;
     const left = new Set<string>();
     const failed: unknown[] = [];
     const remove = async (key: string, signal: AbortSignal) => {
       try {
-        await remover.remove(key, { signal });
+        await look?.();
+        await remover.remove(key, { signal, again: look });
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof HeldSince) throw error;
         left.add(key);
         failed.push(error);
       }

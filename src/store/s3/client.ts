@@ -96,9 +96,15 @@ export class S3Client {
     return joinKey(this.#target.folder, key);
   }
 
-  /** Sends a request, repeatedly where that helps, and reads the whole answer, which is small. */
-  async send(request: S3Request, signal?: AbortSignal): Promise<S3Answer> {
+  /**
+   * Sends a request, repeatedly where that helps, and reads the whole answer, which is small.
+   *
+   * @param again Awaited before each further try.
+   */
+  async send(request: S3Request, signal?: AbortSignal, again?: () => Promise<void>): Promise<S3Answer> {
+    let tries = 0;
     return await this.retrying(async () => {
+      if (tries++ > 0) await again?.();
       const answer = await this.#readWhole(request, await this.open(request, signal));
       // S3 sends the 200 to CompleteMultipartUpload before it knows how that ends, which can take minutes.
       if (isErrorBody(answer.body)) throw await this.#refusal(request, answer);

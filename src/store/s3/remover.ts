@@ -4,7 +4,7 @@
  */
 import { isNotFound } from "../../errors.ts";
 import { checkKey } from "../key.ts";
-import type { Remover } from "../remover.ts";
+import type { RemoveOptions, Remover } from "../remover.ts";
 import type { StoreCallOptions, StoreContext, StoreOptions } from "../store.ts";
 import { S3Client } from "./client.ts";
 import type { S3Settings } from "./request.ts";
@@ -37,10 +37,10 @@ export class S3Remover implements Remover {
     }
   }
 
-  async remove(key: string, { signal }: StoreCallOptions = {}): Promise<void> {
+  async remove(key: string, { signal, again }: RemoveOptions = {}): Promise<void> {
     const request = { method: "DELETE", action: "delete", right: "s3:DeleteObject", key: checkKey(key) } as const;
     try {
-      await this.#client.send(request, signal);
+      await this.#client.send(request, signal, again);
     } catch (error) {
       // Other servers than AWS's answer so for what is gone already.
       if (!isNotFound(error)) throw error;

@@ -275,6 +275,10 @@ Deno.test("restore --all leaves out what a run did not have any more whose elaps
   await setup.drop(setup.names.slice(1));
   const { left_out } = await session.restoreAll({ path: "latest" });
   assertEquals(left_out.map(({ database, is_missing }) => [database, is_missing]), [[gone, false]]);
+  await setup.drop(setup.names.slice(1));
+  // Of the moment between, when nobody had looked yet, it is there.
+  const between = await session.restoreAll({ path: "2026-11-08T10:25Z" });
+  assertEquals([between.databases.map(({ database }) => database), between.left_out], [setup.names, []]);
 });
 
 Deno.test("restore --all has the databases of all months where backup_only_previous saves one month in a run", async () => {

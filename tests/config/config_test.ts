@@ -259,6 +259,9 @@ Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in 
   const bucketOf = (bucket: string) => parse(`${DATABASE}${TASK}bucket: ${bucket}\n`).bucket.bucket;
   assertEquals(bucketOf("/backups"), "file:///backups");
   assertEquals(bucketOf("'/a b/50%25/ü/'"), "file:///a%20b/50%2525/%C3%BC");
+  for (const url of ["file:////a", "file:///a//b", "file:///a b/%C3%BC", "file:///a%20b/ü/50%25", "file:///a[1]|%23"]) {
+    assertEquals(bucketOf(`"${url}"`), url);
+  }
   const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
     "/a/../b",
     'must have no "."',

@@ -313,9 +313,12 @@ function writablePaths(config: Config): string[] {
 }
 
 /** What the service itself opens, beside what systemd hands over: the program, and files by absolute paths. */
-function readPaths({ config, configPath, program, resident, readsInPlace = false }: UnitOptions): string[] {
-  const { database, caFiles = {} } = config;
-  const named = [database.passwordFile, ...Object.values(caFiles)].flatMap((file) => file?.path ?? []);
+function readPaths(options: UnitOptions): string[] {
+  const { config, configPath, program, resident, readsInPlace = false, password, authorities = [] } = options;
+  const caFiles = { ...config.caFiles };
+  for (const { server } of authorities) delete caFiles[server];
+  const files = [password === undefined ? config.database.passwordFile : undefined, ...Object.values(caFiles)];
+  const named = files.flatMap((file) => file?.path ?? []);
   return [program, ...resident || readsInPlace ? [configPath] : [], ...named.filter((path) => isAbsolute(path))];
 }
 

@@ -129,6 +129,12 @@ Deno.test("makeUnits() hides no home and no /tmp from a service that has its pro
     [{}, "ca_file: /home/b/ca.pem\nendpoint: https://s3.example.com\n", "read-only", "yes"],
     // systemd reads it, and hands it over.
     [{ configPath: "/home/b/config.yaml" }, "", "yes", "yes"],
+    [
+      { authorities: [{ server: "bucket", name: "ca.pem", source: "/tmp/ca.pem", isBeside: false }] },
+      "ca_file: /tmp/ca.pem\nendpoint: https://s3.example.com\n",
+      "yes",
+      "yes",
+    ],
   ];
   for (const [part, more, home, tmp] of cases) {
     const lines = settings(units("s3://bucket/x", part, more)[0]!.text);

@@ -3,7 +3,8 @@ import { Buffer } from "node:buffer";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
-import { ConfigError, describeError } from "../../src/errors.ts";
+import { guardEnvironment } from "../../src/config/environment.ts";
+import { ConfigError, describeError, UsageError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
 const WRITTEN = `database
@@ -1098,4 +1099,22 @@ Deno.test("loadConfig() says that a config is not UTF-8, where, and shows nothin
     assertEquals(error.message, message);
     assertStringIncludes(error.hint ?? "", "Save it as UTF-8");
   }
+});
+
+Deno.test("a variable that is not UTF-8 is refused where the config uses it, and its value shown by no error", () => {
+  const text = `${DATABASE}${TASK}bucket: "/b\${X}"\n`;
+  // As Deno's process.env has it, and as Node's.
+  const denos = {
+    get X(): string {
+      throw new TypeError('environment variable was not valid unicode: "p\\xE9w"');
+    },
+  };
+  for (const env of [denos, guardEnvironment(denos), { X: "p\uFFFDw" }]) {
+    const error = assertThrows(() => parseConfig(text, { file: "cfg.yaml", env }), ConfigError);
+    assertEquals(error.message, 'cfg.yaml:3:9: Key "bucket" uses the environment variable X, which is not UTF-8');
+  }
+  const env = guardEnvironment(denos);
+  const error = assertThrows(() => env["X"], UsageError);
+  assertEquals([error.message, error.cause], ["The environment variable X is not UTF-8", undefined]);
+  assertEquals({ ...guardEnvironment({ A: "a" }) }, { A: "a" });
 });

@@ -595,6 +595,11 @@ ${BUCKET}`,
     message: ['4:14: Key "task.__proto__" is not a valid task name; give it another one'],
   },
   {
+    what: "a label that JavaScript would pass over",
+    text: `${DATABASE}${TASK}${BUCKET}loki: {url: "http://l:3100", labels: {a: b, __proto__: c}}\n`,
+    message: ['4:56: Key "loki.labels.__proto__" is not a valid label name; give it another one'],
+  },
+  {
     what: "folders that lead out of the bucket",
     text: `${DATABASE}${TASK}bucket: file:///a/../b\nprefix: ../x\nsuffix: 7\n`,
     message: [

@@ -32,6 +32,12 @@ import type { Turns } from "./turns.ts";
 const MOST_CHANGED = 1 / 3;
 /** How many databases of a task may be saved again for that in one run: a node that was rebuilt repeats rows of all. */
 const MOST_FOR_CHANGES = 1 / 10;
+/**
+ * So much sooner `full_every` is over: the turn of a database comes at no fixed second of its run, and one that came two
+ * seconds sooner than the last time would wait for its full backup until the run after that.
+ */
+const MOST_EARLY_DAYS = 1 / 24;
+const EARLY_PART = 1 / 100;
 /** Rows of the first page beside those that are known. */
 const PAGE_ROWS = 5000;
 /** Of these rows one has its position, or of a chunk's where that is smaller: there a run can be resumed. */
@@ -203,8 +209,9 @@ export function whyOver(
   now: Date,
 ): string | undefined {
   const ageDays = (now.getTime() - Date.parse(links.at(-1)!.manifest.started_at)) / DAY_MS;
-  if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
-    return `the last full backup is ${Math.floor(ageDays)} days old (full_every)`;
+  const everyDays = policy.fullEveryDays;
+  if (everyDays !== undefined && ageDays >= everyDays - Math.min(MOST_EARLY_DAYS, everyDays * EARLY_PART)) {
+    return `the last full backup is ${Math.round(ageDays)} days old (full_every)`;
   }
   return findLockEnd(links, policy, now);
 }

@@ -5,6 +5,7 @@
 import { fstatSync, writeSync } from "node:fs";
 import process from "node:process";
 import { main } from "./src/cli/cli.ts";
+import { guardEnvironment } from "./src/config/environment.ts";
 import type { Output, Shell } from "./src/cli/shell.ts";
 import { EXIT } from "./src/errors.ts";
 import { isJournal } from "./src/observe/log.ts";
@@ -47,7 +48,7 @@ async function readText(stream: AsyncIterable<Uint8Array>): Promise<string> {
 
 function processShell(): Shell {
   return {
-    env: process.env,
+    env: guardEnvironment(process.env),
     readStandardInput: () => standardInput ??= readText(process.stdin),
     stdout: output(process.stdout),
     stderr: output(process.stderr),

@@ -2,7 +2,7 @@
  * Unit files for systemd: a hardened service for the tasks and a timer for each, or one service that stays. In go the
  * config and where things are; out come files with their texts. Written for systemd 250 and later. Pure.
  */
-import { dirname, isAbsolute } from "node:path";
+import { dirname, isAbsolute, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { CaFiles, Config } from "../config/config.ts";
 import { PROGRAM_NAME } from "../version.ts";
@@ -37,7 +37,8 @@ export interface UnitOptions {
   /** The absolute path of the program. */
   program: string;
   /**
-   * The user to run as; absent: one that systemd makes up, or `couchdb-backup` where files have to belong to somebody.
+   * The user to run as; absent: one that systemd makes up, or `couchdb-backup` where files have to belong to somebody,
+   * or lie in /tmp.
    */
   user?: string | undefined;
   /** One service that stays, in place of timers. */
@@ -259,14 +260,16 @@ function loadCredential({ name, source }: Credential): string {
 function hardening(options: UnitOptions): string {
   const { config, configPath, user } = options;
   const paths = writablePaths(config);
-  const needed = [...paths, ...readPaths(options)];
+  const needed = [...paths, ...readPaths(options)].map((path) => normalize(path));
   const isIn = (...folders: string[]) => needed.some((path) => folders.some((folder) => `${path}/`.startsWith(folder)));
   const state = bucketFolder(config) === undefined
     ? ""
     : `# Here is noted that the bucket folder was there, so that a disk which is not mounted is told from a first run.
 StateDirectory=${PROGRAM_NAME}
 `;
-  const owner = user ?? (paths.length > 0 ? PROGRAM_NAME : undefined);
+  const needsTmp = isIn("/tmp/", "/var/tmp/");
+  // One that systemd makes up has a /tmp of its own, whatever PrivateTmp= says.
+  const owner = user ?? (paths.length > 0 || needsTmp ? PROGRAM_NAME : undefined);
   const install = paths.map((path) => `install -d -o ${owner} '${path}'`).join("; ");
   const identity = owner === undefined
     ? "DynamicUser=yes"
@@ -285,7 +288,7 @@ CacheDirectoryMode=0700
 ${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
 # Where the program, or a path that it reads or writes, lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
-PrivateTmp=${isIn("/tmp/", "/var/tmp/") ? "no" : "yes"}
+PrivateTmp=${needsTmp ? "no" : "yes"}
 RestrictAddressFamilies=AF_INET AF_INET6
 ${CONFINEMENT}# MemoryDenyWriteExecute=yes is impossible: V8 writes the machine code that it runs.
 `;
@@ -310,9 +313,12 @@ function writablePaths(config: Config): string[] {
 }
 
 /** What the service itself opens, beside what systemd hands over: the program, and files by absolute paths. */
-function readPaths({ config, configPath, program, resident, readsInPlace = false }: UnitOptions): string[] {
-  const { database, caFiles = {} } = config;
-  const named = [database.passwordFile, ...Object.values(caFiles)].flatMap((file) => file?.path ?? []);
+function readPaths(options: UnitOptions): string[] {
+  const { config, configPath, program, resident, readsInPlace = false, password, authorities = [] } = options;
+  const caFiles = { ...config.caFiles };
+  for (const { server } of authorities) delete caFiles[server];
+  const files = [password === undefined ? config.database.passwordFile : undefined, ...Object.values(caFiles)];
+  const named = files.flatMap((file) => file?.path ?? []);
   return [program, ...resident || readsInPlace ? [configPath] : [], ...named.filter((path) => isAbsolute(path))];
 }
 

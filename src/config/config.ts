@@ -22,6 +22,7 @@ import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
+import { notUtf8, REPLACEMENT } from "./utf8.ts";
 import type { Address } from "./values.ts";
 import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
 
@@ -260,19 +261,6 @@ function warnOfPlace(file: string, bucket: string): string[] {
 /** A byte order mark at the beginning of the text is no part of it. */
 function withoutMark(text: string): string {
   return text.replace(/^\uFEFF/, "");
-}
-
-/** What stands in place of bytes that are no UTF-8. */
-const REPLACEMENT = "\uFFFD";
-
-/**
- * Whether a text that was read as UTF-8 is none. Its names and passwords would be others than those that were written.
- *
- * @returns What it seems to be; undefined where it is UTF-8.
- */
-export function notUtf8(text: string): "UTF-16" | "another encoding" | undefined {
-  if (text.slice(0, 4).includes("\0")) return "UTF-16";
-  return text.includes(REPLACEMENT) ? "another encoding" : undefined;
 }
 
 /** Without the line: what is no UTF-8 may stand in a password. */

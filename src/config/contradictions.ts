@@ -21,10 +21,15 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   if (isMapping(prometheus) && "pushgateway" in prometheus === "textfile" in prometheus) {
     find(["prometheus"], "must have one of the keys pushgateway and textfile");
   }
+  // The schema passes over these without a word: nobody would run the task, nor see the label.
+  if (Object.hasOwn(asMapping(root["task"]), "__proto__")) {
+    find(["task", "__proto__"], "is not a valid task name; give it another one");
+  }
+  if (Object.hasOwn(asMapping(asMapping(root["loki"])["labels"]), "__proto__")) {
+    find(["loki", "labels", "__proto__"], "is not a valid label name; give it another one");
+  }
   for (const [name, task] of Object.entries(asMapping(root["task"]))) {
     const keys = asMapping(task);
-    // The schema passes over it without a word, and nobody would run it.
-    if (name === "__proto__") find(["task", name], "is not a valid task name; give it another one");
     if ("backup_only_previus" in keys && "backup_only_previous" in keys) {
       find(
         ["task", name, "backup_only_previus"],

@@ -2,8 +2,10 @@
  * The environment, as the config uses it: `${NAME}` in its texts, and variables that say what it leaves out. In: a
  * record of variables; nobody here asks the system for them. Pure.
  */
+import { UsageError } from "../errors.ts";
 import type { ConfigFinding } from "./findings.ts";
 import type { KeyPath } from "./places.ts";
+import { notUtf8 } from "./utf8.ts";
 
 /** The environment's variables. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -11,6 +13,32 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** The first of the variables that is set and not empty. */
 export function held(env: Environment, ...names: string[]): string | undefined {
   return names.map((name) => env[name]).find((value) => value !== undefined && value !== "");
+}
+
+/** The value of a variable that is not UTF-8. */
+const NOT_UTF8 = Symbol();
+
+/** Deno throws for what is not UTF-8, with the value in its error: that may be a password. Node reads another value. */
+function valueOf(env: Environment, name: string): string | undefined | typeof NOT_UTF8 {
+  try {
+    const value = env[name];
+    return value !== undefined && notUtf8(value) !== undefined ? NOT_UTF8 : value;
+  } catch {
+    return NOT_UTF8;
+  }
+}
+
+/** The environment of a process, of which no error shows a value; one that Deno cannot read is refused when asked for. */
+export function guardEnvironment(env: Environment): Environment {
+  return new Proxy(env, {
+    get(target, name) {
+      try {
+        return Reflect.get(target, name);
+      } catch {
+        throw new UsageError(`The environment variable ${String(name)} is not UTF-8`);
+      }
+    },
+  });
 }
 
 const REFERENCE = /\$\$\{|\$\{([^}]*)\}?/g;
@@ -27,7 +55,11 @@ export function substitute(written: unknown, env: Environment): { document: unkn
     if (typeof value !== "string") return value;
     return value.replace(REFERENCE, (reference, name: string | undefined) => {
       if (name === undefined) return "${";
-      const held = VARIABLE_NAME.test(name) ? env[name] : undefined;
+      const held = VARIABLE_NAME.test(name) ? valueOf(env, name) : undefined;
+      if (held === NOT_UTF8) {
+        unset.push({ path, message: `uses the environment variable ${name}, which is not UTF-8` });
+        return reference;
+      }
       if (held !== undefined) return held;
       const closed = VARIABLE_NAME.test(name) && reference.endsWith("}");
       const message = closed

@@ -145,20 +145,30 @@ export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
   if (scheme === undefined && /^\/+[^/]/.test(path)) return pathToFileURL(path).href;
   if (scheme !== "file") return { must: BUCKET };
   if (!/^\/+[^/]/.test(path)) return { must: `must be "file://" and an absolute path: "file:///path"` };
-  return isFolderUrl(`file://${path}`) ? `file://${path}` : { must: FOLDER_URL };
+  return isFolderUrl(path) ? `file://${path}` : { must: FOLDER_URL };
 });
 
 const FOLDER_URL = 'must be the URL of a folder, in which % # and ? are written %25 %23 and %3F; or "/path", as it is';
 
-/** Whether a URL names the folder that somebody sees in it: what stands behind # or ? is no part of its path. */
-function isFolderUrl(url: string): boolean {
+/**
+ * Whether `file://` and this is the URL of the folder that somebody sees in it: what stands behind # or ? is no part of
+ * its path.
+ */
+function isFolderUrl(encoded: string): boolean {
   try {
-    const path = decodeURIComponent(url.slice("file://".length));
+    const path = decodeURIComponent(encoded);
+    const url = new URL(`file://${encoded}`);
+    // Of several slashes at its beginning Deno makes one, and Node leaves them: it is the same folder.
+    const isAsSeen = withOneSlash(decodeURIComponent(url.pathname)) === withOneSlash(path);
     // It refuses "%2F"; and "%2e%2e" leads out as well.
-    return fileURLToPath(url) !== "" && decodeURIComponent(new URL(url).pathname) === path && !hasDots(path);
+    return fileURLToPath(url) !== "" && isAsSeen && !hasDots(path);
   } catch {
     return false;
   }
+}
+
+function withOneSlash(path: string): string {
+  return path.replace(/^\/+/, "/");
 }
 
 /** Whether a path would lead out of its folder. */

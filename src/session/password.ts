@@ -1,6 +1,7 @@
 /** CouchDB's password where the config only says where it is: read when CouchDB is first needed. */
 import { readFile as readFileOfSystem } from "node:fs/promises";
-import { type Config, notUtf8 } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import { notUtf8 } from "../config/utf8.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
 import { ConfigError } from "../errors.ts";
 import { Secret } from "../secret.ts";

@@ -23,6 +23,8 @@ export interface Pattern {
    * @param encoded The name as encodeDatabase() makes it, where that is known: many patterns are held against one name.
    */
   matches(database: string, encoded?: string): boolean;
+  /** Whether it matches its own text alone. */
+  isPlain: boolean;
 }
 
 /** What matches only itself: a config may name ten thousand databases one by one. */
@@ -39,10 +41,33 @@ export function compilePattern(source: string): Pattern {
     throw new UsageError(`Cannot use "${source}" as a regular expression of JavaScript: ${reason}`);
   }
   if (PLAIN.test(source)) {
-    return { source, matches: (name, encoded = encodeDatabase(name)) => source === encoded || source === name };
+    const matches = (name: string, encoded = encodeDatabase(name)) => source === encoded || source === name;
+    return { source, matches, isPlain: true };
   }
   const whole = new RegExp(`^(?:${source})$`, "u");
-  return { source, matches: (name, encoded = encodeDatabase(name)) => whole.test(encoded) || whole.test(name) };
+  const matches = (name: string, encoded = encodeDatabase(name)) => whole.test(encoded) || whole.test(name);
+  return { source, matches, isPlain: false };
+}
+
+/** Many patterns for many names: plain ones are looked up, as thirty thousand of each would be a billion comparisons. */
+export class Patterns<P extends Pattern> {
+  readonly #plain = new Map<string, [place: number, pattern: P][]>();
+  readonly #others: [place: number, pattern: P][] = [];
+
+  /** @param patterns In the order in which they are found. */
+  constructor(patterns: readonly P[]) {
+    for (const [place, pattern] of patterns.entries()) {
+      if (!pattern.isPlain) this.#others.push([place, pattern]);
+      else this.#plain.set(pattern.source, [...this.#plain.get(pattern.source) ?? [], [place, pattern]]);
+    }
+  }
+
+  /** Those that match a name. @param encoded As encodeDatabase() makes it. */
+  matching(database: string, encoded: string): P[] {
+    const found = this.#others.filter(([, pattern]) => pattern.matches(database, encoded));
+    for (const name of new Set([database, encoded])) found.push(...this.#plain.get(name) ?? []);
+    return found.toSorted(([a], [b]) => a - b).map(([, pattern]) => pattern);
+  }
 }
 
 /**
@@ -51,8 +76,9 @@ export function compilePattern(source: string): Pattern {
  * @throws UsageError as {@linkcode compilePattern} does.
  */
 export function matcherOf(sources: readonly string[] | undefined): (database: string) => boolean {
-  const patterns = sources?.map(compilePattern);
-  return (database) => patterns === undefined || patterns.some((pattern) => pattern.matches(database));
+  if (sources === undefined) return () => true;
+  const patterns = new Patterns(sources.map(compilePattern));
+  return (database) => patterns.matching(database, encodeDatabase(database)).length > 0;
 }
 
 /** Why `source` is no pattern and what to write instead; undefined when it is one. */

@@ -8,7 +8,7 @@ import { type ClosestMiss, explainMisses } from "./closest_misses.ts";
 import type { Repair } from "./repair.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { nearest } from "../nearest.ts";
-import { compilePattern } from "./pattern.ts";
+import { compilePattern, Patterns } from "./pattern.ts";
 
 /** What a task says of its databases. */
 export interface SelectionRules {
@@ -79,22 +79,23 @@ export function selectDatabases(
 ): Selection {
   if (rules.backupOnlyPrevious && options.month === undefined) throw new RangeError("No month to select databases of");
   const ending = rules.backupOnlyPrevious ? `-${options.month}` : "";
-  const exclude = rules.exclude.map(compilePattern);
+  const exclude = new Patterns(rules.exclude.map(compilePattern));
   const patterns = rules.databases.map((source) => ({
     ...compilePattern(source),
     selected: 0,
     excluded: 0,
     otherMonth: 0,
   }));
+  const wanted = new Patterns(patterns);
   const selected: SelectedDatabase[] = [];
   const excluded: ExcludedDatabase[] = [];
   for (const database of names) {
     const encoded = encodeDatabase(database);
-    const matching = patterns.filter((pattern) => pattern.matches(database, encoded));
+    const matching = wanted.matching(database, encoded);
     const [first] = matching;
     if (first === undefined) continue;
     const found = { database, encoded, pattern: first.source };
-    const excluding = exclude.find((pattern) => pattern.matches(database, encoded));
+    const [excluding] = exclude.matching(database, encoded);
     if (excluding !== undefined) {
       for (const pattern of matching) pattern.excluded++;
       excluded.push({ ...found, reason: `the exclude pattern "${excluding.source}" matches it` });

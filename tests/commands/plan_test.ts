@@ -254,6 +254,25 @@ Deno.test("plan() knows when an incremental task saves all again: full_every, a 
   assertEquals([await planned({ most }), await save({ most })], ["full", "full"]);
 });
 
+Deno.test("plan() has no more databases saved again for their changes than the run has", async () => {
+  await using backups = new Backups();
+  const { server, couch } = await startWith(["a", "b", "c"]);
+  await using _ = server;
+  const all = ["a", "b", "c"].map((database) => ({ database, pattern: ".*" }));
+  const weekly = { name: "weekly", databases: ["[abc]"], increments: { most: 14 } };
+  for (const { database } of all) fill(server.databases.get(database)!, 20);
+  await backups.runAll(server, all, { task: weekly });
+  for (const { database } of all) fill(server.databases.get(database)!, 15, { prefix: "more" });
+  const repository = new Repository(await openStore({ bucket: `file://${backups.root}` }), {
+    prefix: "",
+    suffix: "couchdb",
+  });
+  const { tasks: [planned] } = await plan([task("weekly", weekly)], { from: FROM, count: 1, couch, repository });
+  assertEquals(planned?.changes, { full: 1, changed: 2, unchanged: 0, documents: 35 + 15 + 15 });
+  const saved = await backups.runAll(server, all, { task: weekly });
+  assertEquals(saved.map(({ kind }) => kind).toSorted(), ["full", "incremental", "incremental"]);
+});
+
 Deno.test("plan() says how many databases of an incremental task have changed, and what a run would read", async () => {
   await using backups = new Backups();
   const { server, couch } = await startWith(["a", "b", "c", "d", "e"]);

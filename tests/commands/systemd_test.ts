@@ -125,13 +125,22 @@ Deno.test("makeUnits() hides no home and no /tmp from a service that has its pro
     [{ readsInPlace: true, configPath: "/root/config.yaml" }, "", "read-only", "yes"],
     [{ resident: true, configPath: "/tmp/config.yaml" }, "", "yes", "no"],
     [{ program: "/home/b/.npm/bin/couchdb-backup" }, "", "read-only", "yes"],
+    [{ program: "//home/b/couchdb-backup" }, "", "read-only", "yes"],
     [{}, "ca_file: /home/b/ca.pem\nendpoint: https://s3.example.com\n", "read-only", "yes"],
     // systemd reads it, and hands it over.
     [{ configPath: "/home/b/config.yaml" }, "", "yes", "yes"],
+    [
+      { authorities: [{ server: "bucket", name: "ca.pem", source: "/tmp/ca.pem", isBeside: false }] },
+      "ca_file: /tmp/ca.pem\nendpoint: https://s3.example.com\n",
+      "yes",
+      "yes",
+    ],
   ];
   for (const [part, more, home, tmp] of cases) {
     const lines = settings(units("s3://bucket/x", part, more)[0]!.text);
-    assertEquals(lines.filter((line) => /^(ProtectHome|PrivateTmp)=/.test(line)), [
+    assertEquals(lines.filter((line) => /^(User|DynamicUser|ProtectHome|PrivateTmp)=/.test(line)), [
+      // A user that systemd makes up has a /tmp of its own.
+      tmp === "yes" ? "DynamicUser=yes" : "User=couchdb-backup",
       `ProtectHome=${home}`,
       `PrivateTmp=${tmp}`,
     ], JSON.stringify(part));

@@ -3,7 +3,8 @@ import { Buffer } from "node:buffer";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
 import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
-import { ConfigError, describeError } from "../../src/errors.ts";
+import { guardEnvironment } from "../../src/config/environment.ts";
+import { ConfigError, describeError, UsageError } from "../../src/errors.ts";
 
 /** The sample as its author wrote it: a colon is missing in the first line. */
 const WRITTEN = `database
@@ -259,6 +260,9 @@ Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in 
   const bucketOf = (bucket: string) => parse(`${DATABASE}${TASK}bucket: ${bucket}\n`).bucket.bucket;
   assertEquals(bucketOf("/backups"), "file:///backups");
   assertEquals(bucketOf("'/a b/50%25/ü/'"), "file:///a%20b/50%2525/%C3%BC");
+  for (const url of ["file:////a", "file:///a//b", "file:///a b/%C3%BC", "file:///a%20b/ü/50%25", "file:///a[1]|%23"]) {
+    assertEquals(bucketOf(`"${url}"`), url);
+  }
   const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
     "/a/../b",
     'must have no "."',
@@ -589,6 +593,11 @@ ${BUCKET}`,
     what: "a task that JavaScript would pass over",
     text: `${DATABASE}task:\n  a: {databases: [a]}\n  __proto__: {databases: [b]}\n${BUCKET}`,
     message: ['4:14: Key "task.__proto__" is not a valid task name; give it another one'],
+  },
+  {
+    what: "a label that JavaScript would pass over",
+    text: `${DATABASE}${TASK}${BUCKET}loki: {url: "http://l:3100", labels: {a: b, __proto__: c}}\n`,
+    message: ['4:56: Key "loki.labels.__proto__" is not a valid label name; give it another one'],
   },
   {
     what: "folders that lead out of the bucket",
@@ -1103,4 +1112,22 @@ Deno.test("loadConfig() says that a config is not UTF-8, where, and shows nothin
     assertEquals(error.message, message);
     assertStringIncludes(error.hint ?? "", "Save it as UTF-8");
   }
+});
+
+Deno.test("a variable that is not UTF-8 is refused where the config uses it, and its value shown by no error", () => {
+  const text = `${DATABASE}${TASK}bucket: "/b\${X}"\n`;
+  // As Deno's process.env has it, and as Node's.
+  const denos = {
+    get X(): string {
+      throw new TypeError('environment variable was not valid unicode: "p\\xE9w"');
+    },
+  };
+  for (const env of [denos, guardEnvironment(denos), { X: "p\uFFFDw" }]) {
+    const error = assertThrows(() => parseConfig(text, { file: "cfg.yaml", env }), ConfigError);
+    assertEquals(error.message, 'cfg.yaml:3:9: Key "bucket" uses the environment variable X, which is not UTF-8');
+  }
+  const env = guardEnvironment(denos);
+  const error = assertThrows(() => env["X"], UsageError);
+  assertEquals([error.message, error.cause], ["The environment variable X is not UTF-8", undefined]);
+  assertEquals({ ...guardEnvironment({ A: "a" }) }, { A: "a" });
 });

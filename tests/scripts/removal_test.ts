@@ -27,8 +27,10 @@ for (const [file, argument] of SCRIPTS) {
         return left;
       };
       const note = "/var/lib/couchdb-backup/buckets/0123456789abcdef.json";
+      // Of a check that was killed.
+      const left = "/var/lib/couchdb-backup/buckets/check-0b2e.tmp";
       const cached = "/var/cache/couchdb-backup/gen/main.js";
-      assertEquals(await removed(note, cached), []);
+      assertEquals(await removed(note, left, cached), []);
       assertEquals(await Deno.lstat(`${root}/var/lib/couchdb-backup`).catch(() => "gone"), "gone");
       const backups = [
         "/var/lib/couchdb-backup/backups/2026/11/28/a/manifest.json",
@@ -40,3 +42,29 @@ for (const [file, argument] of SCRIPTS) {
     }
   });
 }
+
+Deno.test("scripts/packaging/deb/postrm leaves the user to whom backups belong, behind a link too", async () => {
+  const root = await Deno.makeTempDir({ prefix: "couchdb-backup-removal-" });
+  try {
+    const stubs = `alias deb-systemd-helper=: systemctl=: getent=:\nuserdel() { touch "${root}/deleted"; }\n`;
+    const script = stubs +
+      (await Deno.readTextFile("scripts/packaging/deb/postrm")).replaceAll(
+        /(?<=[ "])\/(?=(?:var|etc|run)\/)/g,
+        `${root}/`,
+      );
+    const isUserDeleted = async () => {
+      const { code, stderr } = await new Deno.Command("sh", { args: ["-c", script, "postrm", "purge"] }).output();
+      assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
+      return await Deno.lstat(`${root}/deleted`).then(() => true, () => false);
+    };
+    await Deno.mkdir(`${root}/var/lib`, { recursive: true });
+    await Deno.mkdir(`${root}/disk/backups`, { recursive: true });
+    await Deno.writeTextFile(`${root}/disk/backups/manifest.json`, "");
+    await Deno.symlink(`${root}/disk`, `${root}/var/lib/couchdb-backup`);
+    assertEquals(await isUserDeleted(), false);
+    await Deno.remove(`${root}/disk/backups`, { recursive: true });
+    assertEquals(await isUserDeleted(), true);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});

@@ -14,7 +14,7 @@ import { ArchiveError, isNotFound, isOutOfReach } from "../../errors.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { codecOf, leastLockDays, type Task } from "../../task/task.ts";
 import { askOfEach } from "../ask_each.ts";
-import { findPrevious, MOST_CHANGED, whyNotAfter, whyOver } from "./increment.ts";
+import { findPrevious, IncrementShare, isFullForChanges, whyNotAfter, whyOver } from "./increment.ts";
 
 const DATABASES_AT_ONCE = 8;
 /** Rows beside those that are known: of more their number is enough. */
@@ -53,8 +53,9 @@ export async function forecastChanges(
   databases: readonly string[],
 ): Promise<{ forecast: ChangeForecast; warnings: string[] }> {
   const forecast: ChangeForecast = { full: 0, changed: 0, unchanged: 0, documents: 0 };
+  const share = new IncrementShare(databases.length);
   const warnings = await askOfEach(databases, async (database, { signal }) => {
-    const changed = await countChanges({ ...context, signal }, { task, database });
+    const changed = await countChanges({ ...context, signal }, { task, database, share });
     forecast[changed.kind]++;
     forecast.documents += changed.documents;
   }, { unknown: "what has changed in", limit: DATABASES_AT_ONCE, signal: context.signal });
@@ -63,7 +64,7 @@ export async function forecastChanges(
 
 async function countChanges(
   { couch, repository, signal, at }: ForecastContext,
-  { task, database }: { task: Task; database: string },
+  { task, database, share }: { task: Task; database: string; share: IncrementShare },
 ): Promise<{ kind: "full" | "changed" | "unchanged"; documents: number }> {
   const [info, found] = await Promise.all([
     couch.databaseInfo(database, { signal }),
@@ -76,7 +77,7 @@ async function countChanges(
   const question = {
     origin: { options: task, properties: info, recipients: codecOf(task).recipients },
     counts: { info, hasCopies: false },
-    share: { hasPending: undefined },
+    share,
   };
   if (whyNotAfter(previous, question) !== undefined) return full;
   const isTimed = policy.fullEveryDays !== undefined || leastLockDays(policy) !== undefined;
@@ -92,7 +93,7 @@ async function countChanges(
   if (page.pending === undefined || total < expected!) return full;
   const changed = page.rows.filter((row) => known.look(row) !== "known").length + page.pending;
   if (page.pending === 0 && known.unseen > 0) return full;
-  if (changed > total * MOST_CHANGED) return full;
+  if (isFullForChanges({ changed, expected: total }, { states: [previous, { properties: info }], share })) return full;
   if (changed === 0) return { kind: "unchanged", documents: 0 };
   const { increments } = chain ?? await readChain({ repository, signal }, { task, database }) ?? { increments: 0 };
   return increments >= policy.most ? full : { kind: "changed", documents: changed };

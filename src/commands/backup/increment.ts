@@ -29,9 +29,15 @@ import { PURGED, SET_BACK } from "./doubt.ts";
 import type { Turns } from "./turns.ts";
 
 /** Where so much of a database has changed, a full backup costs little more, and its restore less. */
-export const MOST_CHANGED: number = 1 / 3;
+const MOST_CHANGED = 1 / 3;
 /** How many databases of a task may be saved again for that in one run: a node that was rebuilt repeats rows of all. */
 const MOST_FOR_CHANGES = 1 / 10;
+/**
+ * So much sooner `full_every` is over: the turn of a database comes at no fixed second of its run, and one that came two
+ * seconds sooner than the last time would wait for its full backup until the run after that.
+ */
+const MOST_EARLY_DAYS = 1 / 24;
+const EARLY_PART = 1 / 100;
 /** Rows of the first page beside those that are known. */
 const PAGE_ROWS = 5000;
 /** Of these rows one has its position, or of a chunk's where that is smaller: there a run can be resumed. */
@@ -173,18 +179,27 @@ async function weighIncrement(
   if (changed === 0 && lacking.length === 0 && counts.expected === base.documents) {
     return { kind: "unchanged", base, until: page.position! };
   }
-  if (changed > counts.expected * MOST_CHANGED) {
-    // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was
-    // not.
-    const isDoubtful = [previous, origin].some(({ properties }) => properties.instance_start_time === null);
-    if (isDoubtful || share.takeFull()) {
-      return { kind: "full", reason: `${changed} of ${counted(counts.expected, "document")} have changed` };
-    }
+  if (isFullForChanges({ changed, expected: counts.expected }, { states: [previous, origin], share })) {
+    return { kind: "full", reason: `${changed} of ${counted(counts.expected, "document")} have changed` };
   }
   if (base.links.length > policy.most) {
     return { kind: "full", reason: `${base.links.length - 1} incremental backups rely on the last full one` };
   }
   return { kind: "incremental", base, page };
+}
+
+/** Whether all is to be saved again as so much has changed; takes one of those of the run that may be for that. */
+export function isFullForChanges(
+  { changed, expected }: { changed: number; expected: number },
+  { states, share }: {
+    /** Of the database: as the last backup had it, and as it is. */
+    states: readonly { properties: Pick<DatabaseInfo, "instance_start_time"> }[];
+    share: Pick<IncrementShare, "takeFull">;
+  },
+): boolean {
+  if (changed <= expected * MOST_CHANGED) return false;
+  // Where nobody can tell whether the database was made anew, a feed that shows all of it is no proof that it was not.
+  return states.some(({ properties }) => properties.instance_start_time === null) || share.takeFull();
 }
 
 /** Why the time of a chain is over, the newest link first and the full backup last; undefined where it is not. */
@@ -194,8 +209,9 @@ export function whyOver(
   now: Date,
 ): string | undefined {
   const ageDays = (now.getTime() - Date.parse(links.at(-1)!.manifest.started_at)) / DAY_MS;
-  if (policy.fullEveryDays !== undefined && ageDays >= policy.fullEveryDays) {
-    return `the last full backup is ${Math.floor(ageDays)} days old (full_every)`;
+  const everyDays = policy.fullEveryDays;
+  if (everyDays !== undefined && ageDays >= everyDays - Math.min(MOST_EARLY_DAYS, everyDays * EARLY_PART)) {
+    return `the last full backup is ${Math.round(ageDays)} days old (full_every)`;
   }
   return findLockEnd(links, policy, now);
 }

@@ -6,6 +6,7 @@ import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { unreadable } from "../../fakes/couchdb/faults.ts";
 import { compareLeafRevisions, type LeafRevisions } from "../../leaf_revisions.ts";
 import { filesOf } from "../../read_archive.ts";
+import { whyOver } from "../../../src/commands/backup/increment.ts";
 import { Increments } from "./increment_setup.ts";
 
 /** Documents deleted, as tombstones. */
@@ -614,4 +615,13 @@ Deno.test("an increment whose parent has counted too few documents is a full bac
   await place.expectRun({ kind: "full", documents: 40, because: /counted fewer documents/ }, { day: 4 });
   await place.expectRun({ kind: "unchanged" }, { day: 5 });
   await place.expectExact();
+});
+
+Deno.test("whyOver() has a run of the seventh day make the full backup though it comes some seconds sooner", () => {
+  const startedAt = new Date("2026-11-21T18:00:05Z");
+  const full = { path: "f", manifest: { started_at: startedAt.toISOString() } };
+  const after = (hours: number) =>
+    whyOver([full], { most: 14, fullEveryDays: 7 }, new Date(startedAt.getTime() + hours * 3_600_000));
+  assertEquals(after(7 * 24 - 1 / 600), "the last full backup is 7 days old (full_every)");
+  assertEquals([after(7 * 24 - 2), after(6 * 24)], [undefined, undefined]);
 });

@@ -251,12 +251,12 @@ function escape(text: string): string {
   return printable(text).replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? "");
 }
 
-/** JSON within a script element, which ends at the first `</script`, whatever is quoted. */
+/**
+ * JSON within a script element, which ends at the first `</script`, whatever is quoted. The page may be printed on a
+ * terminal: what would move its cursor is an escape, which JSON reads as the same.
+ */
 function jsonIn(value: unknown): string {
-  return JSON.stringify(value).replaceAll("<", "\\u003c").replaceAll("\u2028", "\\u2028").replaceAll(
-    "\u2029",
-    "\\u2029",
-  );
+  return printable(JSON.stringify(value)).replaceAll("<", "\\u003c");
 }
 
 function hashOf(text: string): string {

@@ -26,27 +26,32 @@ function contextOf({ log }: FleetSetup, store: Store): Parameters<typeof verifyA
   };
 }
 
-/** A store that answers so many calls that read, and refuses those behind them, but for what `isHarmed` leaves alone. */
+/**
+ * A store that answers so many calls that read, and refuses those behind them, but for what `isHarmed` leaves alone.
+ * `over` makes another one of which the same holds: they count together.
+ */
 function refusing(
   store: Store,
   error: StoreError,
   { skip, isHarmed = () => true }: { skip: number; isHarmed?: (key: string) => boolean },
-): { store: Store; refused: () => number } {
+): { store: Store; refused: () => number; over: (store: Store) => Store } {
   let [seen, refused] = [0, 0];
-  const read: Store["read"] = async (key, options) => {
-    if (isHarmed(key) && seen++ >= skip) {
-      refused++;
-      throw error;
-    }
-    return await store.read(key, options);
+  const over = (store: Store) => {
+    const read: Store["read"] = async (key, options) => {
+      if (isHarmed(key) && seen++ >= skip) {
+        refused++;
+        throw error;
+      }
+      return await store.read(key, options);
+    };
+    return new Proxy(store, {
+      get(_, name: keyof Store) {
+        const member = name === "read" ? read : store[name];
+        return typeof member === "function" ? member.bind(store) : member;
+      },
+    });
   };
-  const proxy = new Proxy(store, {
-    get(_, name: keyof Store) {
-      const member = name === "read" ? read : store[name];
-      return typeof member === "function" ? member.bind(store) : member;
-    },
-  });
-  return { store: proxy, refused: () => refused };
+  return { store: over(store), refused: () => refused, over };
 }
 
 const EXPIRED = new StoreError("Cannot read: S3 answered 400 ExpiredToken", { code: "ExpiredToken", status: 400 }, {
@@ -143,8 +148,9 @@ Deno.test("verifyAll() calls no backup faulty where the store's keys expire midw
   await (await setup.open()).backup();
   const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
   // The inventory reads each manifest, and so does the verification behind it; each has one chunk.
-  const { store, refused } = refusing(near, EXPIRED, { skip: 50 });
-  const report = await verifyAll(contextOf(setup, store), {});
+  const { store, refused, over } = refusing(near, EXPIRED, { skip: 50 });
+  const open = async (bucket: string) => over(await openStore({ bucket }));
+  const report = await verifyAll({ ...contextOf(setup, store), openStore: open }, {});
   assertEquals([report.ok, report.faulty, exitCodeOfVerifyAll(report)], [false, [], EXIT.store]);
   assertEquals(report.backups + report.undecided.length, 40);
   assert(report.backups > 0, "what was read before is told");

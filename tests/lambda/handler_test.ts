@@ -697,13 +697,15 @@ Deno.test("openHandler() notifies of a tick's run before it answers, and of the 
 Deno.test("openHandler() hands to Loki what was logged before the store could not be opened", async () => {
   const loki = new FakeLoki();
   const text = `database: {url: "http://[::1]:5984"}
-task: {t: {databases: [a]}}
-bucket: "file:///a%zz"
-region: us-east-1
+task: {t: {databases: [a], cron: "*-*-* 06:00:00 UTC"}, u: {databases: [b], cron: "*-*-* 07:00:00 UTC"}}
+notify: https://hc.example.com/one
+bucket: s3://bucket
+endpoint: "http://[::1]:9000"
+addressing_style: virtual
 loki: "${loki.url}"
 `;
   const options = { env: { COUCHDB_BACKUP_CONFIG: text }, write() {} };
-  await assertRejects(() => openHandler(options), StoreError, "Cannot open the bucket");
+  await assertRejects(() => openHandler(options), StoreError, "Cannot address the bucket");
   assertEquals(loki.lines.length, 1);
   await loki.close();
 });

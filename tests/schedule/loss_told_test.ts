@@ -58,6 +58,12 @@ async function loseThree(setup: ScheduledSetup, run: Run, at: (day: number, couc
   return { documents: 3, ids: lost };
 }
 
+/** A run in rounds of the fourth day that saves the database, finds what is lost, and is killed before its summary. */
+async function findUntold(machine: Machine): Promise<void> {
+  const { generation } = await planRun(machine, roundsOf(4));
+  await backupRound(machine, { ...roundsOf(4), generation }, { database: "a", cursor: null });
+}
+
 async function place() {
   const setup = await setUpScheduled("file://", { a: 0 });
   const at = (day: number, couch?: CouchClient) => {
@@ -104,8 +110,7 @@ Deno.test("backupRound() tells what a run has found that never came to its summa
   await using _ = setup;
   const run = RUNS["backupRound()"]!;
   const lost = await loseThree(setup, run, at);
-  await planRun(at(4), roundsOf(4));
-  await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
+  await findUntold(at(4));
   const next = ofA(await run(at(5), 5));
   assertEquals(next.chain_lost, { ...lost, found_by: KILLED });
   assertMatch(next.warnings!.join("\n"), /its run ended before it said so/);
@@ -123,8 +128,7 @@ Deno.test("backup --resume tells what the run has found that made a backup and w
   await using _ = setup;
   const run = RUNS["backupRound()"]!;
   const lost = await loseThree(setup, run, at);
-  await planRun(at(4), roundsOf(4));
-  await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
+  await findUntold(at(4));
   const resumed = ofA(await resumeByHand(at(4), 4));
   assertEquals([resumed.kind, resumed.chain_lost], ["full", { ...lost, found_by: KILLED }]);
   const next = ofA(await run(at(5), 5));
@@ -151,8 +155,7 @@ Deno.test("runScheduled() tells once what a killed run has found, though it then
   await using _ = setup;
   const rounds = RUNS["backupRound()"]!;
   const lost = await loseThree(setup, rounds, at);
-  await planRun(at(4), roundsOf(4));
-  await backupRound(at(4), { ...roundsOf(4), generation: 1 }, { database: "a", cursor: null });
+  await findUntold(at(4));
   const run = RUNS["runScheduled()"]!;
   const changes = { endpoint: "_changes", database: "a", times: Infinity } as const;
   setup.server.faults.add({ ...changes, fault: { kind: "status", status: 403 } });

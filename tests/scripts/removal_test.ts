@@ -29,12 +29,15 @@ for (const [file, argument] of SCRIPTS) {
       const note = "/var/lib/couchdb-backup/buckets/0123456789abcdef.json";
       // Of a check that was killed.
       const left = "/var/lib/couchdb-backup/buckets/check-0b2e.tmp";
+      // Of the program, called by hand as the service's user.
+      const byHand = "/var/lib/couchdb-backup/.local/state/couchdb-backup/buckets/0123456789abcdef.json";
       const cached = "/var/cache/couchdb-backup/gen/main.js";
-      assertEquals(await removed(note, left, cached), []);
+      assertEquals(await removed(note, left, byHand, cached), []);
       assertEquals(await Deno.lstat(`${root}/var/lib/couchdb-backup`).catch(() => "gone"), "gone");
       const backups = [
         "/var/lib/couchdb-backup/backups/2026/11/28/a/manifest.json",
         "/var/lib/couchdb-backup/buckets/2026/11/28/a/manifest.json",
+        "/var/lib/couchdb-backup/.local/state/backups/manifest.json",
       ];
       assertEquals(await removed(note, ...backups), backups);
     } finally {

@@ -78,6 +78,38 @@ export async function forEachParallel<T>(
 }
 
 /**
+ * So many pieces of work at any moment; further ones wait for their turn, in the order in which they come. A piece of
+ * work that itself waits for a turn may never get one.
+ */
+export class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /**
+   * Does the work when its turn has come.
+   *
+   * @param signal What has fired when its turn comes is not begun; work that has begun sees to it for itself.
+   * @throws What the work throws; the signal's reason where it has not begun.
+   */
+  async within<R>(work: () => Promise<R>, signal: AbortSignal): Promise<R> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      signal.throwIfAborted();
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+/**
  * Yields `load(item)` for every item, in the order of the items, while the next ones are being loaded.
  *
  * @param options `limit` counts the results that are loaded or being loaded and not yet taken.

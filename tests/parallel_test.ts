@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { allOrNone, forEachParallel, loadAhead } from "../src/parallel.ts";
+import { allOrNone, forEachParallel, loadAhead, Slots } from "../src/parallel.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -224,6 +224,45 @@ Deno.test("allOrNone() gives all results in order, and the first failure once th
   const reason = new Error("now");
   const aborted = AbortSignal.abort(reason);
   assertStrictEquals(await assertRejects(() => allOrNone((signal) => [moment(signal)], aborted)), reason);
+});
+
+Deno.test("Slots lets so many pieces of work begin, the others in their order, and gives on the slot of one that fails", async () => {
+  const slots = new Slots(2);
+  const begun: number[] = [];
+  const ends = Array.from({ length: 5 }, () => Promise.withResolvers<number>());
+  const all = ends.map(({ promise }, number) =>
+    slots.within(() => {
+      begun.push(number);
+      return promise;
+    }, NEVER)
+  );
+  await moment(NEVER);
+  assertEquals(begun, [0, 1]);
+  const failure = new Error("forbidden");
+  ends[1]!.reject(failure);
+  assertStrictEquals(await assertRejects(() => all[1]!), failure);
+  await moment(NEVER);
+  assertEquals(begun, [0, 1, 2]);
+  for (const [number, { resolve }] of ends.entries()) resolve(number);
+  assertEquals(await Promise.all(all.toSpliced(1, 1)), [0, 2, 3, 4]);
+  assertEquals(begun, [0, 1, 2, 3, 4]);
+  assertEquals(await slots.within(() => Promise.resolve("later"), NEVER), "later");
+});
+
+Deno.test("Slots begins nothing whose signal has fired meanwhile, and goes on with the next", async () => {
+  const slots = new Slots(1);
+  const stop = new AbortController();
+  const first = Promise.withResolvers<void>();
+  const begun: string[] = [];
+  const begin = (name: string, signal: AbortSignal) =>
+    slots.within(() => Promise.resolve(void begun.push(name)), signal);
+  const holding = slots.within(() => first.promise, NEVER);
+  const refused = assertRejects(() => begin("stopped", stop.signal), Error, "stopped by hand");
+  const next = begin("next", NEVER);
+  stop.abort(new Error("stopped by hand"));
+  first.resolve();
+  await Promise.all([holding, refused, next]);
+  assertEquals(begun, ["next"]);
 });
 
 Deno.test("loadAhead() yields results in the items' order and loads no more ahead than the limit", async () => {

@@ -14,7 +14,7 @@ import { type BrokenLine, describeLine } from "../../archive/lines.ts";
 import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
 import type { Log, Progress } from "../../observe.ts";
-import { forEachParallel, loadAhead } from "../../parallel.ts";
+import { forEachParallel, loadAhead, Slots } from "../../parallel.ts";
 import { type Batch, BatchBuilder } from "./batch.ts";
 import { type Delta, leavesOf } from "./delta.ts";
 import {
@@ -31,6 +31,11 @@ import { openChunk } from "./source.ts";
 
 /** Chunks that are fetched and checked while the ones before them are being written. */
 const CHUNKS_AHEAD = 4;
+/**
+ * Batches that are made while those before them are with CouchDB. It writes what several requests bring together, and
+ * answers them at once: with none made before, all but the first of the next ones had to wait.
+ */
+const BATCHES_AHEAD = 2;
 
 /** What it works with. */
 export interface DocumentRestoreContext {
@@ -77,6 +82,8 @@ export class DocumentRestore {
   readonly #later: LaterStates;
   readonly #beginning: RestoreBeginning;
   readonly #position: PositionKeeper;
+  /** Of requests to CouchDB. */
+  readonly #slots: Slots;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
@@ -98,6 +105,7 @@ export class DocumentRestore {
     this.#later = new LaterStates(archive.chunks);
     this.#context = context;
     this.#options = options;
+    this.#slots = new Slots(options.parallel);
     this.#beginning = this.#knownBeginning(options.beginning);
     this.#position = new PositionKeeper(options.onPosition ?? (() => {}), this.#beginning);
   }
@@ -145,17 +153,21 @@ export class DocumentRestore {
   }
 
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<BatchOfChunk>): Promise<void> {
-    const { writer, progress, signal } = this.#context;
-    const write = async ({ body, documents, chunk }: BatchOfChunk, signal: AbortSignal) => {
-      const { delta } = this.#options;
-      const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
-      if (lacking.count > 0) noteRefused(chunk, await writer.write(lacking, { signal }));
-      await delta?.noteNewer(leavesOf(body), { signal });
-      progress.advanced({ documents, bytes: body.documentBytes });
-      this.#bodies.push(body);
-      this.#position.written(chunk, { isSent: lacking.count > 0, documents });
-    };
-    await forEachParallel(batches, write, { limit: this.#options.parallel, signal });
+    const { signal } = this.#context;
+    const write = (batch: BatchOfChunk, signal: AbortSignal) =>
+      this.#slots.within(() => this.#write(batch, signal), signal);
+    await forEachParallel(batches, write, { limit: this.#options.parallel + BATCHES_AHEAD, signal });
+  }
+
+  async #write({ body, documents, chunk }: BatchOfChunk, signal: AbortSignal): Promise<void> {
+    const { writer, progress } = this.#context;
+    const { delta } = this.#options;
+    const lacking = delta === undefined ? body : await delta.lackingOf(body, { signal });
+    if (lacking.count > 0) noteRefused(chunk, await writer.write(lacking, { signal }));
+    await delta?.noteNewer(leavesOf(body), { signal });
+    progress.advanced({ documents, bytes: body.documentBytes });
+    this.#bodies.push(body);
+    this.#position.written(chunk, { isSent: lacking.count > 0, documents });
   }
 
   async *#batches(signal: AbortSignal): AsyncGenerator<BatchOfChunk> {
@@ -240,7 +252,8 @@ export class DocumentRestore {
           else if (isWanted(document)) { for (const batch of builder.add(document)) yield batch; }
         }
       } else if (isWanted(item)) {
-        await this.#writeLarge(checked, item, { signal: options.signal, onItsWay });
+        const { signal } = options;
+        await this.#slots.within(() => this.#writeLarge(checked, item, { signal, onItsWay }), signal);
       }
     }
     yield* builder.close();

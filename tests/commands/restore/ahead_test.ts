@@ -1,0 +1,90 @@
+/** What a restore has in hand beside the requests that are with CouchDB, and how many these are. */
+import { randomBytes } from "node:crypto";
+import { assertEquals } from "@std/assert";
+import { Repository } from "../../../src/archive/repository.ts";
+import { restore } from "../../../src/commands/restore/restore.ts";
+import type { Store } from "../../../src/store/store.ts";
+import { couchOk } from "../../couch_request.ts";
+import { makeArchive } from "../../make_archive.ts";
+import { until } from "../../until.ts";
+import { type RestoreSetup, setUpRestore } from "./setup.ts";
+
+/** Requests in flight, by default. */
+const PARALLEL = 4;
+/** Chunks that are read ahead of the one whose documents become batches. */
+const AHEAD = 3;
+const CHUNKS = 20;
+const OF_A_CHUNK = 10;
+
+/** A backup in chunks each of which is one request, but for one whose first document is too large to be held. */
+async function makeBackup(
+  { server, couch, store }: RestoreSetup,
+  { largeAt }: { largeAt?: number | undefined },
+): Promise<string> {
+  await couchOk(server, "PUT /old?q=1");
+  const numbers = [...Array(CHUNKS * OF_A_CHUNK).keys()];
+  const docs = numbers.map((number) => ({
+    _id: `doc-${String(number).padStart(3, "0")}`,
+    ...number === largeAt
+      ? { _attachments: { f: { content_type: "a/b", data: randomBytes(4_500_000).toString("base64") } } }
+      : {},
+  }));
+  await couchOk(server, "POST /old/_bulk_docs", { docs });
+  return (await makeArchive({ couch, store, database: "old", chunk: OF_A_CHUNK })).folder;
+}
+
+/** The same store; which chunks are read from it is noted. */
+function noteReads(store: Store, read: Set<string>): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name);
+      if (typeof member !== "function") return member;
+      return (...given: unknown[]) => {
+        if (name !== "list" && /\/\d+\.json\.gz$/.test(String(given[0]))) read.add(String(given[0]));
+        return Reflect.apply(member, target, given) as unknown;
+      };
+    },
+  });
+}
+
+/** Restores a backup whose first requests CouchDB answers when `look` has seen what there is meanwhile. */
+async function restoreHeld(
+  { largeAt }: { largeAt?: number | undefined },
+  look: (seen: { read: ReadonlySet<string>; posts: () => number }) => Promise<void>,
+): Promise<void> {
+  await using setup = await setUpRestore();
+  const { server, store, context } = setup;
+  const path = await makeBackup(setup, { largeAt });
+  const read = new Set<string>();
+  const repository = new Repository(noteReads(store, read), { prefix: "", suffix: "" });
+  const { promise: looked, resolve: goOn } = Promise.withResolvers<void>();
+  const held = { kind: "run", run: () => looked } as const;
+  server.faults.add({ endpoint: "_bulk_docs", database: "new", times: Infinity, fault: held });
+  const posts = () => server.requestsTo("_bulk_docs", "new").length;
+  const restoring = restore({ ...context, repository }, { database: "new", path });
+  try {
+    await until(() => posts() === PARALLEL, "four requests are with CouchDB");
+    await look({ read, posts });
+  } finally {
+    goOn();
+    const { ok, documents } = await restoring;
+    assertEquals([ok, documents, read.size], [true, CHUNKS * OF_A_CHUNK, CHUNKS]);
+  }
+}
+
+Deno.test("restore() makes the next two batches while CouchDB has those before them, and asks nothing of it", async () => {
+  await restoreHeld({}, async ({ read, posts }) => {
+    await until(() => read.size === PARALLEL + 2 + AHEAD, "the next batches are made");
+    assertEquals(posts(), PARALLEL);
+  });
+});
+
+Deno.test("restore() counts a document that streams as a request, and sends it when there is a place for one", async () => {
+  // Of the chunk behind the four that are held.
+  await restoreHeld({ largeAt: PARALLEL * OF_A_CHUNK }, async ({ read, posts }) => {
+    await until(() => read.size === PARALLEL + 1 + AHEAD, "the document's turn has come");
+    // Sent all the same it would be there by then.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assertEquals(posts(), PARALLEL);
+  });
+});

@@ -147,13 +147,14 @@ Deno.test("verifyAll() calls no backup faulty where the store's keys expire midw
   await using setup = await setUpFleet(40, { tasks: `{all: {databases: [".*"], exclude: ["_.*"], timezone: UTC}}` });
   await (await setup.open()).backup();
   const near = await openStore({ bucket: pathToFileURL(join(setup.folder, "bucket")).href });
-  // The inventory reads each manifest, and so does the verification behind it; each has one chunk.
-  const { store, refused, over } = refusing(near, EXPIRED, { skip: 50 });
+  // Each has one chunk: five are read, and nothing behind them. How far the others are by then is a matter of time, but
+  // no more than sixteen have begun: most are not tried.
+  const isHarmed = (key: string) => refused() > 0 || key.endsWith(".gz");
+  const { store, refused, over } = refusing(near, EXPIRED, { skip: 5, isHarmed });
   const open = async (bucket: string) => over(await openStore({ bucket }));
   const report = await verifyAll({ ...contextOf(setup, store), openStore: open }, {});
   assertEquals([report.ok, report.faulty, exitCodeOfVerifyAll(report)], [false, [], EXIT.store]);
-  assertEquals(report.backups + report.undecided.length, 40);
-  assert(report.backups > 0, "what was read before is told");
+  assertEquals([report.backups, report.undecided.length], [5, 35], "what was read before is told");
   const tried = report.undecided.filter((one) => one.tried);
   assertEquals(tried.length, refused());
   assert(refused() <= 16, `${refused()} were tried`);
@@ -163,8 +164,7 @@ Deno.test("verifyAll() calls no backup faulty where the store's keys expire midw
     text,
     `NOT KNOWN: ${tried[0]!.database}: ${tried[0]!.path}\n  ${EXPIRED.message}\n  ${EXPIRED.hint}`,
   );
-  const untried = 40 - report.backups - tried.length;
-  assertStringIncludes(text, `NOT KNOWN: ${untried} backups not tried, as they would fail like one before`);
+  assertStringIncludes(text, `NOT KNOWN: ${35 - tried.length} backups not tried, as they would fail like one before`);
   assertStringIncludes(text, `as their manifests say, ${report.undecided.length} others NOT KNOWN: `);
   // What is known to be damaged counts more than what is not known.
   const faulty = [{ database: "a", path: "a", finished_at: null, problems: ["x"], exit_code: EXIT.archive }];

@@ -4,6 +4,7 @@ import { StoreError } from "../../src/errors.ts";
 import { claimElapse } from "../../src/schedule/claim.ts";
 import { readElapse } from "../../src/schedule/elapse.ts";
 import type { Store } from "../../src/store/store.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { runReport } from "../fakes/report.ts";
 import { QUICK_TIMES, setUpScheduled, STORES, storeThatFails } from "./due_setup.ts";
@@ -156,16 +157,17 @@ Deno.test("Claim says last that it is released, also where a heartbeat was under
   assertEquals((await readElapse(setup.store, FOLDER, {})).kind, "stopped");
 });
 
-Deno.test("claimElapse() on a store that overwrites leaves an elapse to the later claim", async () => {
-  await using setup = await setUpScheduled("s3:// that overwrites", {});
-  const { store } = setup;
-  const times = { ...QUICK_TIMES, settleMs: 1000 };
-  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store, times));
-  await new Promise((resolve) => setTimeout(resolve, times.settleMs / 2));
-  // A machine that had looked before.
-  await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
-  assertEquals(await claiming, undefined);
-});
+Deno.test("claimElapse() on a store that overwrites leaves an elapse to the later claim", () =>
+  withTurnsForTime(async () => {
+    await using setup = await setUpScheduled("s3:// that overwrites", {});
+    const { store } = setup;
+    const times = { ...QUICK_TIMES, settleMs: 1000 };
+    const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store, times));
+    await new Promise((resolve) => setTimeout(resolve, times.settleMs / 2));
+    // A machine that had looked before.
+    await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
+    assertEquals(await claiming, undefined);
+  }));
 
 Deno.test("Claim on a store that overwrites is lost when another machine was held up before it wrote its own", async () => {
   await using setup = await setUpScheduled("s3:// that overwrites", {});

@@ -13,6 +13,7 @@ export async function withFakeTimers(test: (pass: (ms: number) => void) => Promi
 /**
  * Runs `test` with a clock and timers, those of AbortSignal.timeout() too, that count turns of the event loop, each as two
  * milliseconds, which it takes: where a machine has no time for the process, that is one turn, and nothing is late by it.
+ * Those of node:timers/promises, by which the program's own wait() waits, go on in real time.
  */
 export async function withTurnsForTime(test: () => Promise<void>): Promise<void> {
   const { setTimeout: realTimeout, setInterval, clearTimeout, clearInterval } = globalThis;

@@ -11,15 +11,15 @@ export async function withFakeTimers(test: (pass: (ms: number) => void) => Promi
 }
 
 /**
- * Runs `test` with a clock and timers, those of AbortSignal.timeout() too, that count turns of the event loop, each as two
- * milliseconds, which it takes: where a machine has no time for the process, that is one turn, and nothing is late by it.
+ * Runs `test` with a clock and timers, those of AbortSignal.timeout() too, that count turns of the event loop, none as more
+ * than two milliseconds: where a machine has no time for the process, that is one turn, and nothing is late by it.
  * Those of node:timers/promises, by which the program's own wait() waits, go on in real time.
  */
-export async function withTurnsForTime(test: () => Promise<void>): Promise<void> {
+export async function withTurnsForTime<T>(test: () => Promise<T>): Promise<T> {
   const { setTimeout: realTimeout, setInterval, clearTimeout, clearInterval } = globalThis;
   const [{ timeout }, { now }, { now: dateNow }] = [AbortSignal, performance, Date];
   const timers = new Map<unknown, { atMs: number; everyMs: number | undefined; run: () => void }>();
-  let [nowMs, lastId] = [now.call(performance), 2 ** 40];
+  let [nowMs, realMs, lastId] = [now.call(performance), now.call(performance), 2 ** 40];
   const epochMs = dateNow() - nowMs;
   const start = (isRepeated: boolean) => (run: (...args: unknown[]) => void, ms = 0, ...args: unknown[]) => {
     const everyMs = isRepeated ? Math.max(1, ms) : undefined;
@@ -31,7 +31,9 @@ export async function withTurnsForTime(test: () => Promise<void>): Promise<void>
   let isOver = false;
   const turn = () => {
     if (isOver) return hasEnded.resolve();
-    nowMs += 2;
+    const lastMs = realMs;
+    realMs = now.call(performance);
+    nowMs += Math.min(2, realMs - lastMs);
     realTimeout(turn, 1);
     const due = [...timers].filter(([, { atMs }]) => atMs <= nowMs).sort(([, a], [, b]) => a.atMs - b.atMs);
     for (const [id, timer] of due) {
@@ -56,7 +58,7 @@ export async function withTurnsForTime(test: () => Promise<void>): Promise<void>
   Date.now = () => Math.floor(epochMs + nowMs);
   turn();
   try {
-    await test();
+    return await test();
   } finally {
     isOver = true;
     await hasEnded.promise;

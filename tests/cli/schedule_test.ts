@@ -60,11 +60,14 @@ Deno.test("schedule runs each elapse, keeps the old config while the new one is 
 Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and resumes it when it starts again", async () => {
   await inSetup(async ({ server, config, write }) => {
     await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}');
-    server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "stall", ms: 500 } });
+    const { promise: isHeld, resolve: release } = Promise.withResolvers<void>();
+    server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "run", run: () => isHeld } });
     const first = startProgram(["schedule", config]);
     await until(() => server.requestsTo("_bulk_get").length >= 2, "the second chunk");
     const asked = performance.now();
     first.kill("SIGTERM");
+    await first.says("stopping: chunks in flight are finished first");
+    release();
     const { code, stderr } = await first.ended;
     assertLess(performance.now() - asked, 5000);
     assertEquals(code, 130, stderr);

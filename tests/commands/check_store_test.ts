@@ -11,6 +11,7 @@ import type { Store, StoreContext, StoreOptions } from "../../src/store/store.ts
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3, type FakeS3Options } from "../fakes/s3.ts";
 import { patternBytes, pieces, readAll } from "../store/store_contract.ts";
+import { until } from "../until.ts";
 
 const PART_BYTES = 100_000;
 const QUICK = { attempts: 3, backoffMs: 1, partBytes: PART_BYTES };
@@ -240,10 +241,7 @@ Deno.test("check --store leaves no upload behind whichever request of one it is 
         isOver = !controller.signal.aborted;
         uploads += fake.count("CreateMultipartUpload");
         // A question is left alone with its clean-up where another one has ended all.
-        for (let waits = 0; fake.uploads.size > 0 && waits < 50; waits++) {
-          await new Promise((resolve) => setTimeout(resolve, 10));
-        }
-        assertEquals(fake.uploads.size, 0, `request ${nth}`);
+        await until(() => fake.uploads.size === 0, `the end of all uploads, request ${nth}`);
       });
     }
   }

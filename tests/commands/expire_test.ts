@@ -425,7 +425,10 @@ Deno.test("expire() looks into many databases at once where the store is far awa
       await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0, 1], database });
     }
   }
-  const { store, mostReading } = farAway(setup.store, 30);
+  const { store, mostReading } = farAway(setup.store, 30, {
+    count: 11,
+    holds: (call, key) => call === "read" && key.includes("/db"),
+  });
   const { prefix, suffix } = setup.repository;
   const near = await run(setup, { showKept: true });
   const far = await run(setup, { showKept: true, repository: new Repository(store, { prefix, suffix }) });

@@ -7,6 +7,7 @@ import { couchOk } from "../couch_request.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { ATTEMPTS, impatientClient } from "./impatient_client.ts";
 
 async function start() {
@@ -117,7 +118,7 @@ Deno.test("listChanges() takes a page at once behind a short one, and those behi
     { kind: "drop" },
     UNAVAILABLE,
   ] as const;
-  for (const fault of faults) {
+  const listBehind = async (fault: typeof faults[number]) => {
     const { fake, database } = await start();
     await using _ = fake;
     fill(database, 1000);
@@ -137,7 +138,8 @@ Deno.test("listChanges() takes a page at once behind a short one, and those behi
     // The first page is no short one yet; the fourth one fails, some of them before there is an answer to be taken.
     const answered = fault !== undefined && ["cut off", "truncate", "stall midway"].includes(fault.kind);
     assertEquals(wholes(), fault === undefined ? 9 : answered ? 3 : 2, fault?.kind);
-  }
+  };
+  for (const fault of faults) await withTurnsForTime(() => listBehind(fault));
 });
 
 Deno.test("listChanges() takes no page at once behind a long one, and asks no second time where the login is refused", async () => {

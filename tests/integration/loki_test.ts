@@ -140,7 +140,7 @@ Deno.test("openLoki() brings every line to a real Loki in order and once, throug
         else run.info("Chunk stored", fields);
         if (line % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
       }
-      assertEquals(await close({ deadlineMs: 20_000 }), { lostLines: 0, causes: [] });
+      assertEquals(await close({ deadlineMs: 60_000 }), { lostLines: 0, causes: [] });
       assertEquals([console.length, faults.length], [3000, 0]);
 
       const streams = await queryAll(loki, startedMs);
@@ -172,7 +172,7 @@ Deno.test("openLoki() counts the lines that a real Loki refuses, and quotes its 
     const sink = openLoki({ url, tenant: TENANT, labels: { app: "couchdb-backup" }, batchMs: 1 });
     // Loki takes nothing older than a week by default.
     sink.write({ timeMs: Date.now() - 30 * 86_400_000, level: "info", event: "Old", fields: {} });
-    const { lostLines, causes } = await sink.flush({ deadlineMs: 5000 });
+    const { lostLines, causes } = await sink.flush({ deadlineMs: 30_000 });
     assertEquals(lostLines, 1);
     assertEquals(
       /^Loki at "127\.0\.0\.1:\d+" answered 400 .*timestamp too old/.test(causes.join()),
@@ -180,6 +180,6 @@ Deno.test("openLoki() counts the lines that a real Loki refuses, and quotes its 
       causes.join(),
     );
     sink.write({ timeMs: Date.now(), level: "info", event: "New", fields: {} });
-    assertEquals(await sink.flush({ deadlineMs: 5000 }), { lostLines: 0, causes: [] });
+    assertEquals(await sink.flush({ deadlineMs: 30_000 }), { lostLines: 0, causes: [] });
   });
 });

@@ -7,6 +7,7 @@ import { formatMetrics } from "../../src/observe/metrics.ts";
 import { pushMetrics, tryPush } from "../../src/observe/pushgateway.ts";
 import { writeMetricsFile } from "../../src/observe/textfile.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
+import { until } from "../until.ts";
 import { untilReady } from "../until_ready.ts";
 
 const MONITORING = new URL("../../monitoring/", import.meta.url).pathname;
@@ -97,12 +98,8 @@ Deno.test("tryPush() is taken by a real Pushgateway, and leaves nothing there", 
       /^The Pushgateway at "[^"]*" takes a push$/,
     );
     // What is deleted is gone a moment later.
-    for (let look = 0;; look++) {
-      const page = await (await fetch(`${url}/metrics`)).text();
-      if (!page.includes("couchdb-backup-check")) break;
-      if (look > 50) throw new Error(page);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    const isGone = async () => !(await (await fetch(`${url}/metrics`)).text()).includes("couchdb-backup-check");
+    await until(isGone, "the group of the check is deleted");
   });
 });
 

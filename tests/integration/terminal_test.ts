@@ -5,6 +5,7 @@
 import { PERMISSIONS, ROOT } from "../cli/program.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
+import { until } from "../until.ts";
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual, assertMatch } from "@std/assert";
 
 const PROGRAM = new URL("../fakes/progress_program.ts", import.meta.url).pathname;
@@ -44,15 +45,22 @@ Deno.test("openProgressBars() draws in a terminal, follows its resizing and leav
   const folder = await Deno.makeTempDir();
   // On a screen that is full, as after some work: on a nearly empty one tmux moves the first rows into its history when
   // it becomes narrower, the cursor's row among them, and puts the cursor elsewhere.
-  const program = `seq -f 'earlier %.0f' 40; ${Deno.execPath()} run --quiet --no-check ${PROGRAM} 5000; sleep 60`;
+  const program = `seq -f 'earlier %.0f' 40; ${Deno.execPath()} run --quiet --no-check ${PROGRAM} 8000; sleep 60`;
   await tmux(folder, "new-session", "-d", "-x", "100", "-y", "30", program);
   try {
     const wide = await screenWith(folder, /first .*\[#+\.*\].*documents/);
     assertMatch(wide.at(-2) ?? "", /^backup {4}\[#*\.+\] {2}0\/3 databases {2}[\d,]+ documents/);
     for (const columns of [60, 40, 110, 70]) {
       await tmux(folder, "resize-window", "-x", String(columns));
+      const isLog = (line: string) => /^\d{4}-\d\d-\d\dT\S+Z info {2}Chunk stored /.test(line);
+      let bars: string[] = [];
+      // tmux tells the program up to a quarter of a second later, and a busy machine lets it draw when it has time.
+      const isDrawn = async () => {
+        bars = (await textOf(folder)).filter((line) => !isLog(line));
+        return bars.length === 2 && bars.every((bar) => bar.length < columns);
+      };
       await delay(300);
-      const bars = (await textOf(folder)).filter((line) => !/^\d{4}-\d\d-\d\dT\S+Z info {2}Chunk stored /.test(line));
+      await until(isDrawn, `two bars of ${columns} columns`, 3_000).catch(() => {});
       assertEquals(bars.length, 2, `at ${columns}: ${JSON.stringify(bars)}`);
       for (const bar of bars) assertLessOrEqual(bar.length, columns - 1);
     }

@@ -3,6 +3,7 @@ import { InterruptedError, StoreError } from "../../src/errors.ts";
 import { type Log, SILENT_LOG } from "../../src/observe.ts";
 import { type Handler, type Invocation, type RuntimeOptions, serveInvocations } from "../../lambda/runtime.ts";
 import { RuntimeApiError } from "../../lambda/runtime_api.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 
 /** Runs the loop against `lambda` while `scenario` goes, and returns what the loop came to. */
@@ -134,46 +135,47 @@ Deno.test("serveInvocations() reports a result that is not JSON or is refused, a
   });
 });
 
-Deno.test("serveInvocations() asks the handler to stop, then ends its work, before the deadline", async () => {
-  await using lambda = startLambdaRuntime();
-  const handler = async ({ stop, signal }: Invocation) => {
-    const started = performance.now();
-    await aborted(stop);
-    const endedAtStop = signal.aborted;
-    const stoppedMs = performance.now() - started;
-    await aborted(signal);
-    const endedMs = performance.now() - started;
-    const reasons = [stop.reason, signal.reason].map((reason: Error) => reason.name);
-    return { endedAtStop, stoppedMs, endedMs, reasons };
-  };
-  await serve(lambda, handler, {
-    // Long enough that a busy machine's pauses do not count.
-    marginMs: 1_200,
-    async scenario() {
-      const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 4_800 });
-      const { endedAtStop, stoppedMs, endedMs, reasons } = body as Awaited<ReturnType<typeof handler>>;
-      assertEquals([kind, endedAtStop], ["response", false]);
-      assertEquals(reasons, ["InterruptedError", "InterruptedError"]);
-      assert(stoppedMs > 2_800 && stoppedMs < 4_300, `asked to stop after ${stoppedMs} ms`);
-      assert(endedMs > 3_800 && endedMs < 4_700, `ended after ${endedMs} ms`);
-    },
-  });
-});
+Deno.test("serveInvocations() asks the handler to stop, then ends its work, before the deadline", () =>
+  withTurnsForTime(async () => {
+    await using lambda = startLambdaRuntime();
+    const handler = async ({ stop, signal }: Invocation) => {
+      const started = performance.now();
+      await aborted(stop);
+      const endedAtStop = signal.aborted;
+      const stoppedMs = performance.now() - started;
+      await aborted(signal);
+      const endedMs = performance.now() - started;
+      const reasons = [stop.reason, signal.reason].map((reason: Error) => reason.name);
+      return { endedAtStop, stoppedMs, endedMs, reasons };
+    };
+    await serve(lambda, handler, {
+      marginMs: 1_200,
+      async scenario() {
+        const { kind, body } = await lambda.invoke({ event: {}, timeoutMs: 4_800 });
+        const { endedAtStop, stoppedMs, endedMs, reasons } = body as Awaited<ReturnType<typeof handler>>;
+        assertEquals([kind, endedAtStop], ["response", false]);
+        assertEquals(reasons, ["InterruptedError", "InterruptedError"]);
+        assert(stoppedMs > 2_800 && stoppedMs < 4_300, `asked to stop after ${stoppedMs} ms`);
+        assert(endedMs > 3_800 && endedMs < 4_700, `ended after ${endedMs} ms`);
+      },
+    });
+  }));
 
-Deno.test("serveInvocations() leaves three quarters of a short timeout to the handler", async () => {
-  await using lambda = startLambdaRuntime();
-  const handler: Handler = async ({ stop }) => {
-    const started = performance.now();
-    await aborted(stop);
-    return performance.now() - started;
-  };
-  await serve(lambda, handler, {
-    async scenario() {
-      const { body: stoppedMs } = await lambda.invoke({ event: {}, timeoutMs: 4_000 });
-      assert(typeof stoppedMs === "number" && stoppedMs > 2_400 && stoppedMs < 3_700, `${stoppedMs} ms`);
-    },
-  });
-});
+Deno.test("serveInvocations() leaves three quarters of a short timeout to the handler", () =>
+  withTurnsForTime(async () => {
+    await using lambda = startLambdaRuntime();
+    const handler: Handler = async ({ stop }) => {
+      const started = performance.now();
+      await aborted(stop);
+      return performance.now() - started;
+    };
+    await serve(lambda, handler, {
+      async scenario() {
+        const { body: stoppedMs } = await lambda.invoke({ event: {}, timeoutMs: 4_000 });
+        assert(typeof stoppedMs === "number" && stoppedMs > 2_400 && stoppedMs < 3_700, `${stoppedMs} ms`);
+      },
+    });
+  }));
 
 Deno.test("serveInvocations() fails an event whose handler does not stop, and ends the process's loop", async () => {
   await using lambda = startLambdaRuntime();

@@ -11,6 +11,7 @@ import { openLog } from "../../src/observe/log.ts";
 import { type LokiOptions, openLoki } from "../../src/observe/loki.ts";
 import { Secret } from "../../src/secret.ts";
 import { readLogfmt } from "../fakes/logfmt.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { until } from "../until.ts";
 
@@ -74,7 +75,7 @@ Deno.test("openLoki() adds the push path to a URL that has none, and takes the l
   const loki = new FakeLoki({ authorization: `Basic ${btoa("user:p:w/")}` });
   const sink = openTestLoki(loki, { url: new URL("/", loki.url).href.replace("//", "//user:p%3Aw%2F@") });
   sink.write(record("a"));
-  await sink.flush({ deadlineMs: 1000 });
+  await sink.flush({ deadlineMs: 30_000 });
   await loki.close();
   assertEquals([loki.breaches, eventsOf(loki)], [[], ["a"]]);
 });
@@ -90,7 +91,7 @@ Deno.test("openLoki() keeps the order of lines of one millisecond and when the c
   const sink = openTestLoki(loki);
   const times = [1_767_463_201_123, 1_767_463_201_123, 1_767_463_200_000, 1_767_463_201_124, 1_767_463_201_124];
   times.forEach((timeMs, index) => sink.write(record(`e${index}`, { task: `t${index % 2}` }, timeMs)));
-  await sink.flush({ deadlineMs: 1000 });
+  await sink.flush({ deadlineMs: 30_000 });
   await loki.close();
   assertEquals(loki.breaches, []);
   assertEquals(eventsOf(loki), events(5));
@@ -101,7 +102,7 @@ Deno.test("openLoki() sends by itself after a while, and at once when a batch is
   const patient = openTestLoki(loki, { batchMs: 60_000, batchCharacters: 1000 });
   for (const event of events(200)) patient.write(record(event, { filler: "x".repeat(30) }));
   await until(() => loki.lines.length >= 150, "the batches that are full", 5000);
-  await patient.flush({ deadlineMs: 1000 });
+  await patient.flush({ deadlineMs: 30_000 });
   assertEquals([loki.breaches, eventsOf(loki)], [[], events(200)]);
   for (const { lines } of loki.requests) assertLess(lines, 30);
 
@@ -109,7 +110,7 @@ Deno.test("openLoki() sends by itself after a while, and at once when a batch is
   const timed = openTestLoki(loki, { batchMs: 20 });
   timed.write(record("timed"));
   await until(() => loki.requests.length > before, "the batch that has waited");
-  await timed.flush({ deadlineMs: 1000 });
+  await timed.flush({ deadlineMs: 30_000 });
   await loki.close();
 });
 
@@ -123,20 +124,21 @@ Deno.test("openLoki() delivers every line once and in order through 500, 500, 50
     // Lines come while others are on their way.
     if (Number(event.slice(1)) % 10 === 0) await new Promise((go) => setTimeout(go, 1));
   }
-  assertEquals(await sink.flush({ deadlineMs: 3000 }), { lostLines: 0, causes: [] });
+  assertEquals(await sink.flush({ deadlineMs: 30_000 }), { lostLines: 0, causes: [] });
   await loki.close();
   assertEquals([loki.breaches, eventsOf(loki)], [[], events(300)]);
 });
 
-Deno.test("flush() gets through three failures within its deadline, however patient the sink is otherwise", async () => {
-  const loki = new FakeLoki();
-  loki.faults.push({ status: 500 }, { status: 500 }, { status: 500 });
-  const sink = openTestLoki(loki, { backoffMs: 10_000, maxBackoffMs: 60_000, random: () => 1 });
-  sink.write(record("a"));
-  assertEquals(await sink.flush({ deadlineMs: 2500 }), { lostLines: 0, causes: [] });
-  await loki.close();
-  assertEquals(eventsOf(loki), ["a"]);
-});
+Deno.test("flush() gets through three failures within its deadline, however patient the sink is otherwise", () =>
+  withTurnsForTime(async () => {
+    const loki = new FakeLoki();
+    loki.faults.push({ status: 500 }, { status: 500 }, { status: 500 });
+    const sink = openTestLoki(loki, { backoffMs: 10_000, maxBackoffMs: 60_000, random: () => 1 });
+    sink.write(record("a"));
+    assertEquals(await sink.flush({ deadlineMs: 2500 }), { lostLines: 0, causes: [] });
+    await loki.close();
+    assertEquals(eventsOf(loki), ["a"]);
+  }));
 
 Deno.test("openLoki() waits as long as Retry-After asks for, also in a flush", async () => {
   const loki = new FakeLoki();
@@ -144,36 +146,37 @@ Deno.test("openLoki() waits as long as Retry-After asks for, also in a flush", a
   const sink = openTestLoki(loki, { maxBackoffMs: 1000 });
   sink.write(record("a"));
   await requested(loki, 1);
-  assertEquals(await sink.flush({ deadlineMs: 3000 }), { lostLines: 0, causes: [] });
+  assertEquals(await sink.flush({ deadlineMs: 30_000 }), { lostLines: 0, causes: [] });
   await loki.close();
   const [first, second] = loki.requests;
   assertGreaterOrEqual((second?.at ?? 0) - (first?.at ?? 0), 950);
 });
 
-Deno.test("openLoki() gives up at once where Retry-After lies beyond the flush's deadline", async () => {
-  const loki = new FakeLoki();
-  loki.always = { status: 429, headers: { "retry-after": "30" } };
-  for (const flushFirst of [true, false]) {
-    const sink = openTestLoki(loki, { maxBackoffMs: 60_000 });
-    sink.write(record("a"));
-    if (!flushFirst) await requested(loki, loki.requests.length + 1);
-    const started = performance.now();
-    const { lostLines, causes } = await sink.flush({ deadlineMs: 4000 });
-    assertLess(performance.now() - started, 3000);
-    assertEquals(lostLines, 1);
-    assertMatch(causes[0] ?? "", /^Loki at "127\.0\.0\.1:\d+" answered 429 fault$/);
-  }
-  await loki.close();
-});
+Deno.test("openLoki() gives up at once where Retry-After lies beyond the flush's deadline", () =>
+  withTurnsForTime(async () => {
+    const loki = new FakeLoki();
+    loki.always = { status: 429, headers: { "retry-after": "30" } };
+    for (const flushFirst of [true, false]) {
+      const sink = openTestLoki(loki, { maxBackoffMs: 60_000 });
+      sink.write(record("a"));
+      if (!flushFirst) await requested(loki, loki.requests.length + 1);
+      const started = performance.now();
+      const { lostLines, causes } = await sink.flush({ deadlineMs: 4000 });
+      assertLess(performance.now() - started, 3000);
+      assertEquals(lostLines, 1);
+      assertMatch(causes[0] ?? "", /^Loki at "127\.0\.0\.1:\d+" answered 429 fault$/);
+    }
+    await loki.close();
+  }));
 
 Deno.test("openLoki() drops what Loki refuses, counts it, says why and goes on", async () => {
   const loki = new FakeLoki();
   loki.faults.push({ status: 400 });
   const sink = openTestLoki(loki);
   for (const event of events(3)) sink.write(record(event));
-  assertEquals((await sink.flush({ deadlineMs: 1000 })).lostLines, 3);
+  assertEquals((await sink.flush({ deadlineMs: 30_000 })).lostLines, 3);
   sink.write(record("later"));
-  assertEquals((await sink.flush({ deadlineMs: 1000 })).lostLines, 0);
+  assertEquals((await sink.flush({ deadlineMs: 30_000 })).lostLines, 0);
   await loki.close();
   assertEquals([eventsOf(loki), loki.requests.length], [["later"], 2]);
 });
@@ -187,31 +190,32 @@ Deno.test("openLoki() drops the oldest lines first when the queue is full, and c
     for (const event of all) sink.write(record(event));
     await until(() => loki.requests.length >= 2, "a second attempt");
     loki.always = undefined;
-    const { lostLines, causes } = await sink.flush({ deadlineMs: 2000 });
+    const { lostLines, causes } = await sink.flush({ deadlineMs: 30_000 });
     await loki.close();
     assertEquals([lostLines, causes.length], [900, 1]);
     assertEquals([loki.breaches, eventsOf(loki)], [[], all.slice(900)]);
   }
 });
 
-Deno.test("flush() of a Loki that accepts and never answers ends at its deadline with every line counted", async () => {
-  const loki = new FakeLoki();
-  loki.always = { blackHole: true };
-  const sink = openTestLoki(loki, { batchCharacters: 100 });
-  for (const event of events(50)) sink.write(record(event));
-  await until(() => loki.requests.length === 1, "the request that is not answered");
-  const started = performance.now();
-  const flushing = sink.flush({ deadlineMs: 300 });
-  // Lines that are logged while the flush waits do not prolong it.
-  const writing = setInterval(() => sink.write(record("late")), 0);
-  const { lostLines, causes } = await flushing;
-  clearInterval(writing);
-  assertLess(performance.now() - started, 2000);
-  assertGreaterOrEqual(lostLines, 50);
-  assertMatch(causes[0] ?? "", /^Cannot reach Loki at "127\.0\.0\.1:\d+": no answer in 300 ms$/);
-  await sink.flush({ deadlineMs: 1 });
-  await loki.close();
-});
+Deno.test("flush() of a Loki that accepts and never answers ends at its deadline with every line counted", () =>
+  withTurnsForTime(async () => {
+    const loki = new FakeLoki();
+    loki.always = { blackHole: true };
+    const sink = openTestLoki(loki, { batchCharacters: 100 });
+    for (const event of events(50)) sink.write(record(event));
+    await until(() => loki.requests.length === 1, "the request that is not answered");
+    const started = performance.now();
+    const flushing = sink.flush({ deadlineMs: 300 });
+    // Lines that are logged while the flush waits do not prolong it.
+    const writing = setInterval(() => sink.write(record("late")), 0);
+    const { lostLines, causes } = await flushing;
+    clearInterval(writing);
+    assertLess(performance.now() - started, 2000);
+    assertGreaterOrEqual(lostLines, 50);
+    assertMatch(causes[0] ?? "", /^Cannot reach Loki at "127\.0\.0\.1:\d+": no answer in 300 ms$/);
+    await sink.flush({ deadlineMs: 1 });
+    await loki.close();
+  }));
 
 Deno.test("flush() tells why when nothing listens, and write() takes no time meanwhile", async () => {
   const listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
@@ -227,13 +231,14 @@ Deno.test("flush() tells why when nothing listens, and write() takes no time mea
   assertNotMatch(causes.join(), /hunter2/);
 });
 
-Deno.test("openLoki() gives a request up after its time limit and tries again", async () => {
-  const loki = new FakeLoki();
-  loki.faults.push({ blackHole: true });
-  const sink = openTestLoki(loki, { requestTimeoutMs: 50 });
-  sink.write(record("a"));
-  assertEquals(await sink.flush({ deadlineMs: 3000 }), { lostLines: 0, causes: [] });
-  assert(loki.requests.length >= 2);
-  await loki.close();
-  assertEquals(eventsOf(loki), ["a"]);
-});
+Deno.test("openLoki() gives a request up after its time limit and tries again", () =>
+  withTurnsForTime(async () => {
+    const loki = new FakeLoki();
+    loki.faults.push({ blackHole: true });
+    const sink = openTestLoki(loki, { requestTimeoutMs: 50 });
+    sink.write(record("a"));
+    assertEquals(await sink.flush({ deadlineMs: 30_000 }), { lostLines: 0, causes: [] });
+    assert(loki.requests.length >= 2);
+    await loki.close();
+    assertEquals(eventsOf(loki), ["a"]);
+  }));

@@ -2,6 +2,7 @@ import { assertEquals, assertLess, assertMatch, assertNotMatch } from "@std/asse
 import { formatMetrics } from "../../src/observe/metrics.ts";
 import { groupPath, pushMetrics } from "../../src/observe/pushgateway.ts";
 import { Secret } from "../../src/secret.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 
 /** A server that keeps what it is sent and answers as told. */
@@ -70,51 +71,54 @@ Deno.test("pushMetrics() returns a warning for each task that a Pushgateway refu
   });
 });
 
-Deno.test("pushMetrics() waits for a Pushgateway that takes 2.5 s, by default", async () => {
-  const slowly = () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response()), 2_500));
-  await withServer(slowly, async (url, received) => {
-    assertEquals(await pushMetrics(runReport([WEEKLY]), { url, instance: "h1" }), []);
-    assertEquals(received.length, 1);
-  });
-});
+Deno.test("pushMetrics() waits for a Pushgateway that takes 2.5 s, by default", () =>
+  withTurnsForTime(async () => {
+    const slowly = () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response()), 2_500));
+    await withServer(slowly, async (url, received) => {
+      assertEquals(await pushMetrics(runReport([WEEKLY]), { url, instance: "h1" }), []);
+      assertEquals(received.length, 1);
+    });
+  }));
 
-Deno.test("pushMetrics() sends once more what is not answered in time, or refused for the moment, and nothing else", async () => {
-  const answers: (() => Response | Promise<Response>)[] = [];
-  const released = Promise.withResolvers<void>();
-  const silence = () => released.promise.then(() => new Response());
-  await withServer(() => answers.shift()!(), async (url, received) => {
-    const push = () => pushMetrics(runReport([WEEKLY]), { url, instance: "h1", attemptMs: 200 });
-    const status = (status: number) => () => new Response("no", { status });
-    const cases: [(() => Response | Promise<Response>)[], RegExp?][] = [
-      [[silence, status(200)]],
-      [[status(503), status(200)]],
-      [[status(400)], /it answered 400 no$/],
-      [[status(502), status(503)], /it answered 503 no$/],
-      [[silence, silence], /no answer in 200 ms$/],
-    ];
-    for (const [given, expected] of cases) {
-      answers.push(...given);
-      received.length = 0;
-      const [warning, ...others] = await push();
-      assertEquals([received.length, others], [given.length, []]);
-      if (expected === undefined) assertEquals(warning, undefined);
-      else assertMatch(warning ?? "", expected);
-    }
-    released.resolve();
-  });
-});
+Deno.test("pushMetrics() sends once more what is not answered in time, or refused for the moment, and nothing else", () =>
+  withTurnsForTime(async () => {
+    const answers: (() => Response | Promise<Response>)[] = [];
+    const released = Promise.withResolvers<void>();
+    const silence = () => released.promise.then(() => new Response());
+    await withServer(() => answers.shift()!(), async (url, received) => {
+      const push = () => pushMetrics(runReport([WEEKLY]), { url, instance: "h1", attemptMs: 200 });
+      const status = (status: number) => () => new Response("no", { status });
+      const cases: [(() => Response | Promise<Response>)[], RegExp?][] = [
+        [[silence, status(200)]],
+        [[status(503), status(200)]],
+        [[status(400)], /it answered 400 no$/],
+        [[status(502), status(503)], /it answered 503 no$/],
+        [[silence, silence], /no answer in 200 ms$/],
+      ];
+      for (const [given, expected] of cases) {
+        answers.push(...given);
+        received.length = 0;
+        const [warning, ...others] = await push();
+        assertEquals([received.length, others], [given.length, []]);
+        if (expected === undefined) assertEquals(warning, undefined);
+        else assertMatch(warning ?? "", expected);
+      }
+      released.resolve();
+    });
+  }));
 
-Deno.test("pushMetrics() spends its time limit once, on all tasks together, where nothing answers", async () => {
-  const released = Promise.withResolvers<void>();
-  await withServer(() => released.promise.then(() => new Response()), async (url) => {
-    const started = performance.now();
-    const warnings = await pushMetrics(runReport([WEEKLY, FAILED, WEEKLY]), { url, instance: "h1", timeoutMs: 500 });
-    assertLess(performance.now() - started, 1400);
-    assertEquals(warnings.length, 3);
-    for (const warning of warnings) assertMatch(warning, /: no answer in 500 ms$/);
-    released.resolve();
-  });
-});
+Deno.test("pushMetrics() spends its time limit once, on all tasks together, where nothing answers", () =>
+  withTurnsForTime(async () => {
+    const released = Promise.withResolvers<void>();
+    await withServer(() => released.promise.then(() => new Response()), async (url) => {
+      const started = performance.now();
+      const warnings = await pushMetrics(runReport([WEEKLY, FAILED, WEEKLY]), { url, instance: "h1", timeoutMs: 500 });
+      assertLess(performance.now() - started, 1400);
+      assertEquals(warnings.length, 3);
+      for (const warning of warnings) assertMatch(warning, /: no answer in 500 ms$/);
+      released.resolve();
+    });
+  }));
 
 Deno.test("pushMetrics() warns, without the login, when nothing listens and when its URL is none", async () => {
   const listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { orAborted, wait } from "../../src/abort.ts";
 import { StoreError } from "../../src/errors.ts";
 import { claimElapse } from "../../src/schedule/claim.ts";
@@ -159,12 +159,30 @@ Deno.test("Claim says last that it is released, also where a heartbeat was under
 Deno.test("claimElapse() on a store that overwrites leaves an elapse to the later claim", async () => {
   await using setup = await setUpScheduled("s3:// that overwrites", {});
   const { store } = setup;
-  const times = { ...QUICK_TIMES, settleMs: 1000 };
-  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store, times));
-  await new Promise((resolve) => setTimeout(resolve, times.settleMs / 2));
+  const [create, read, replace] = [store.create.bind(store), store.read.bind(store), store.replace.bind(store)];
+  const [created, replaced] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let [createdAtMs, readAtMs] = [Infinity, Infinity];
+  store.create = async (...call) => {
+    const key = await create(...call);
+    createdAtMs = performance.now();
+    created.resolve();
+    return key;
+  };
+  store.read = async (key, options) => {
+    if (createdAtMs < Infinity && key === `${FOLDER}/claim.json`) {
+      readAtMs = Math.min(readAtMs, performance.now());
+      await replaced.promise;
+    }
+    return await read(key, options);
+  };
+  const claiming = claimElapse(FOLDER, { holder: holder("a"), generation: 1 }, contextOf(store));
+  await created.promise;
   // A machine that had looked before.
-  await store.replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
+  await replace(`${FOLDER}/claim.json`, new TextEncoder().encode(JSON.stringify(holder("b"))));
+  replaced.resolve();
   assertEquals(await claiming, undefined);
+  const settledMs = readAtMs - createdAtMs;
+  assert(settledMs >= QUICK_TIMES.settleMs - 1, `it has looked after ${settledMs} ms`);
 });
 
 Deno.test("Claim on a store that overwrites is lost when another machine was held up before it wrote its own", async () => {

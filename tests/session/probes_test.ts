@@ -10,6 +10,7 @@ import { probesOf } from "../../src/session/probes.ts";
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import type { CouchClient } from "../../src/couchdb/client.ts";
 import { createDatabase, impatientClient } from "../couchdb/impatient_client.ts";
+import { withTurnsForTime } from "../fake_timers.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
@@ -101,30 +102,31 @@ Deno.test("probesOf() pushes to the Pushgateway as runs do, by a group of its ow
   await server.shutdown();
 });
 
-Deno.test("probesOf() has patience for each answer of a slow Pushgateway or monitor, not for all of them together", async () => {
-  let slowMs = 200;
-  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async () => {
-    await new Promise((resolve) => setTimeout(resolve, slowMs));
-    return new Response(null, { status: 202 });
-  });
-  const host = `127.0.0.1:${server.addr.port}`;
-  await withFolder(async ({ config, repository }) => {
-    const [task] = config().tasks;
-    const slow = {
-      ...config(`prometheus: "http://${host}"\nnotify: "http://${host}/{task}"\n`),
-      tasks: ["a", "b", "c"].map((name) => ({ ...task!, name })),
-    };
-    const context = { repository, certificates: new Certificates(), now: () => new Date(), patienceMs: 450 };
-    const ask = async (check: string) =>
-      await probesOf(slow, context).find((probe) => probe.check === check)!.run(NEVER, undefined);
-    assertEquals(await ask("pushgateway"), `The Pushgateway at "${host}" takes a push`);
-    assertEquals(await ask("notify"), `"${host}" takes 3 messages`);
-    slowMs = 700;
-    await assertRejects(() => ask("pushgateway"), ProgramError, "does not take a PUT");
-    await assertRejects(() => ask("notify"), ProgramError, "no answer in time");
-  });
-  await server.shutdown();
-});
+Deno.test("probesOf() has patience for each answer of a slow Pushgateway or monitor, not for all of them together", () =>
+  withTurnsForTime(async () => {
+    let slowMs = 200;
+    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async () => {
+      await new Promise((resolve) => setTimeout(resolve, slowMs));
+      return new Response(null, { status: 202 });
+    });
+    const host = `127.0.0.1:${server.addr.port}`;
+    await withFolder(async ({ config, repository }) => {
+      const [task] = config().tasks;
+      const slow = {
+        ...config(`prometheus: "http://${host}"\nnotify: "http://${host}/{task}"\n`),
+        tasks: ["a", "b", "c"].map((name) => ({ ...task!, name })),
+      };
+      const context = { repository, certificates: new Certificates(), now: () => new Date(), patienceMs: 450 };
+      const ask = async (check: string) =>
+        await probesOf(slow, context).find((probe) => probe.check === check)!.run(NEVER, undefined);
+      assertEquals(await ask("pushgateway"), `The Pushgateway at "${host}" takes a push`);
+      assertEquals(await ask("notify"), `"${host}" takes 3 messages`);
+      slowMs = 700;
+      await assertRejects(() => ask("pushgateway"), ProgramError, "does not take a PUT");
+      await assertRejects(() => ask("notify"), ProgramError, "no answer in time");
+    });
+    await server.shutdown();
+  }));
 
 Deno.test("probesOf() finds out that this runtime lacks a task's compression, which would end a backup with 2", async () => {
   await withFolder(async ({ config, repository }) => {

@@ -10,30 +10,51 @@ export interface FarStore {
   mostReading: () => number;
 }
 
-/** A store that is `ms` away. */
-export function farAway(store: Store, ms: number): FarStore {
-  let [waiting, most, reading, mostReading] = [0, 0, 0, 0];
-  const travel = async () => {
+/**
+ * A store that is `ms` away.
+ *
+ * @param together No answer to such a call comes before so many of them are waited for, however long a busy machine takes
+ * to make them; or ten seconds have passed, where they never are.
+ */
+export function farAway(
+  store: Store,
+  ms: number,
+  together: { count: number; holds: (call: "create" | "replace" | "list" | "read", key: string) => boolean } = {
+    count: 0,
+    holds: () => false,
+  },
+): FarStore {
+  let [waiting, most, reading, mostReading, held] = [0, 0, 0, 0, 0];
+  const all = Promise.withResolvers<void>();
+  const travel = async (call: Parameters<typeof together.holds>[0], key: string) => {
     most = Math.max(most, ++waiting);
+    if (together.holds(call, key)) {
+      if (++held >= together.count) all.resolve();
+      const giveUp = setTimeout(all.resolve, 10_000);
+      await all.promise;
+      clearTimeout(giveUp);
+      held--;
+    }
     await new Promise((resolve) => setTimeout(resolve, ms));
     waiting--;
   };
   const far: Partial<Store> = {
     async create(...call) {
-      await travel();
+      // Names that are made one by one are not asked for here.
+      await travel("create", Array.isArray(call[0]) ? call[0][0] : "");
       return await store.create(...call);
     },
     async replace(...call) {
-      await travel();
+      await travel("replace", call[0]);
       await store.replace(...call);
     },
     async *list(...call) {
-      await travel();
+      await travel("list", call[0]);
       yield* store.list(...call);
     },
     async read(...call) {
       mostReading = Math.max(mostReading, ++reading);
-      await travel();
+      await travel("read", call[0]);
       reading--;
       return await store.read(...call);
     },

@@ -13,7 +13,7 @@ import type { Database } from "../../fakes/couchdb/database.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { type FakeCluster, startFakeCluster } from "../../fakes/couchdb_cluster.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
-import { Backups, type RunRequest } from "./feed_setup.ts";
+import { Backups, LONG_PATIENCE, type RunRequest } from "./feed_setup.ts";
 
 class Place implements AsyncDisposable {
   readonly backups: Backups = new Backups();
@@ -108,7 +108,7 @@ for (const { what, happens } of MEANWHILE) {
     const deleted = happens(database, ids);
     // It says for a second that it has just come, and gets what it lacks only then.
     cluster.bringBack(2, { catchUpAfterMs: 500 });
-    const report = await place.run(2, { day: 4 });
+    const report = await place.run(2, { day: 4, context: LONG_PATIENCE });
     assertEquals([report.error, report.kind], [undefined, "incremental"]);
     await place.expectExact(deleted);
   });

@@ -149,9 +149,11 @@ Deno.test("test-restore finds a security object that is not the one that was sav
   assertStringIncludes(report.faulty[0]!.problems.join(), "the security object differs from the saved one");
 });
 
-/** Refuses the login behind so many requests that write documents into scratch databases. */
-function writingRefused({ skip }: { skip: number }): FaultRule {
-  return { ...inScratch("_bulk_docs"), skip, times: Infinity, fault: { kind: "answer", status: 401 } };
+/** Refuses the login behind so many requests that write documents into scratch databases, but for what is `spared`. */
+function writingRefused({ skip, spared }: { skip: number; spared?: RegExp }): FaultRule {
+  const { where: isInScratch } = inScratch("_bulk_docs");
+  const where: FaultRule["where"] = (request) => isInScratch(request) && !spared?.test(request.database ?? "");
+  return { where, skip, times: Infinity, fault: { kind: "answer", status: 401 } };
 }
 
 Deno.test("test-restore tells what it has found where CouchDB refuses the login midway, and tries no further one", async () => {
@@ -161,7 +163,8 @@ Deno.test("test-restore tells what it has found where CouchDB refuses the login 
   const folder = decodeURI(new URL(saved.tasks[0]!.databases[0]!.path).pathname);
   const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
   await alterFile(join(folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
-  setup.server.faults.add(writingRefused({ skip: 6 }));
+  // The damaged one is restored first, and beside others: it is never at a refusal before it is at its damage.
+  setup.server.faults.add(writingRefused({ skip: 6, spared: /_0$/ }));
   const report = await session.testRestore();
   assertEquals([report.ok, report.faulty.length, exitCodeOfTestRestore(report)], [false, 1, EXIT.archive]);
   assertEquals(report.backups + report.undecided.length, 12);

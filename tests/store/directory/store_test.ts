@@ -90,7 +90,8 @@ Deno.test("DirectoryStore read() that is cancelled while it reads closes its fil
     const reading = reader.read();
     await reader.cancel();
     assertEquals((await reading).done, true);
-    // Until the thread that reads has told of its end, and what comes of that.
+    // The thread that reads has told of its end; and what else comes of that.
+    await until(() => closed.length > 0, "the file is closed");
     await new Promise((resolve) => setTimeout(resolve, 20));
     assertEquals(closed.length, 1, `${closed}`);
   } finally {

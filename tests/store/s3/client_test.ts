@@ -7,7 +7,7 @@ import { startBlackHole } from "../../fakes/role_service.ts";
 import { FakeS3 } from "../../fakes/s3.ts";
 
 const CLOSED = "http://127.0.0.1:1";
-const QUICK = { attempts: 3, backoffMs: 1, stallMs: 300 };
+const QUICK = { attempts: 3, backoffMs: 1, stallMs: 30_000 };
 const LIST = { method: "GET", action: "list", right: "s3:ListBucket", query: { "list-type": "2" } } as const;
 
 /** A client of a bucket that has several addresses, as one of AWS has. */

@@ -6,6 +6,7 @@ import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
 import type { S3Settings } from "../../../src/store/s3/request.ts";
 import type { StoreOptions } from "../../../src/store/store.ts";
+import { withTurnsForTime } from "../../fake_timers.ts";
 import { RecordedLog } from "../../fakes/log.ts";
 import { FakeS3, type FakeS3Options, type Operation } from "../../fakes/s3.ts";
 import { bytesOf, listAll, patternBytes, pieces, readAll, type StoreUnderTest, testStore } from "../store_contract.ts";
@@ -59,15 +60,16 @@ function testFake(
   body: (given: { fake: FakeS3; store: S3Store; options: StoreOptions }) => Promise<void>,
   server: FakeS3Options = {},
 ): void {
-  Deno.test(sentence, async () => {
-    const fake = await FakeS3.start({ minPartBytes: 100_000, ...server });
-    try {
-      const options = optionsFor(fake, "s3://test-bucket/f");
-      await body({ fake, options, store: new S3Store(options, QUICK) });
-    } finally {
-      await fake.close();
-    }
-  });
+  Deno.test(sentence, () =>
+    withTurnsForTime(async () => {
+      const fake = await FakeS3.start({ minPartBytes: 100_000, ...server });
+      try {
+        const options = optionsFor(fake, "s3://test-bucket/f");
+        await body({ fake, options, store: new S3Store(options, QUICK) });
+      } finally {
+        await fake.close();
+      }
+    }));
 }
 
 const largeBody = () => pieces(patternBytes(LARGE_BYTES));

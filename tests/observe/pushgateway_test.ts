@@ -9,6 +9,7 @@ import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 async function withServer(
   answer: () => Response | Promise<Response>,
   use: (url: string, received: { method: string; path: string; headers: Headers; body: string }[]) => Promise<void>,
+  release?: () => void,
 ) {
   const received: { method: string; path: string; headers: Headers; body: string }[] = [];
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
@@ -19,6 +20,8 @@ async function withServer(
   try {
     await use(`http://127.0.0.1:${server.addr.port}`, received);
   } finally {
+    // A test that fails must not wait for answers that never come.
+    release?.();
     await server.shutdown();
   }
 }
@@ -103,8 +106,7 @@ Deno.test("pushMetrics() sends once more what is not answered in time, or refuse
         if (expected === undefined) assertEquals(warning, undefined);
         else assertMatch(warning ?? "", expected);
       }
-      released.resolve();
-    });
+    }, released.resolve);
   }));
 
 Deno.test("pushMetrics() spends its time limit once, on all tasks together, where nothing answers", () =>
@@ -116,8 +118,7 @@ Deno.test("pushMetrics() spends its time limit once, on all tasks together, wher
       assertLess(performance.now() - started, 1400);
       assertEquals(warnings.length, 3);
       for (const warning of warnings) assertMatch(warning, /: no answer in 500 ms$/);
-      released.resolve();
-    });
+    }, released.resolve);
   }));
 
 Deno.test("pushMetrics() warns, without the login, when nothing listens and when its URL is none", async () => {

@@ -4,7 +4,7 @@
  * version.
  */
 import { BuildError, run } from "./artifact.ts";
-import { RUN_FLAGS } from "./run_flags.ts";
+import { RUN_ENVIRONMENT, RUN_FLAGS } from "./run_flags.ts";
 
 /** The version of Deno that checks, builds and carries the program; `.ci/run` and the release read the same file. */
 export const DENO_VERSION: string = (await Deno.readTextFile(new URL("../.dvmrc", import.meta.url))).trim();
@@ -61,12 +61,15 @@ export function runBundle(main: string): string {
   return `run --quiet --no-config --no-remote --no-npm \\\n  ${RUN_FLAGS.join(" ")} ${main} "$@"`;
 }
 
+/** What a script that starts it exports beside Deno's own variables. */
+export const EXPORTS: string = Object.entries(RUN_ENVIRONMENT).map(([name, value]) => `${name}=${value}`).join(" ");
+
 /** A script for /usr/bin that runs the bundle with the Deno beside it. */
 export function startScript(folder: string): string {
   return `#!/bin/sh
 # Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs, but for
 # a unit that has a cache folder of its own.
-export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1
+export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1 ${EXPORTS}
 exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 `;
 }

@@ -22,6 +22,7 @@ import { parseArgs } from "node:util";
 import { gzip } from "../../src/codec/gzip.ts";
 import { BULK_GET_SHAPE, DocumentScanner, Found } from "../../src/json/scan.ts";
 import { bundle } from "../bundle.ts";
+import { RUN_ENVIRONMENT } from "../run_flags.ts";
 import { BenchServer, CHUNK, curlBackup, curlDatabases, curlRestore, curlRestoreAll, record } from "./couchdb.ts";
 import { startFar } from "./far.ts";
 import { type Measure, type Row, Rows, run } from "./measure.ts";
@@ -261,8 +262,7 @@ async function benchSmall(server: BenchServer): Promise<void> {
 /** A pipe takes what a file does not wait for, and is where most memory was seen. */
 function exportIntoPipe(database: string): Promise<Measure> {
   const words = [...programCommand(), "export", database, "latest", "--config", `${folder}/config.yaml`, "--quiet"];
-  const env = { XDG_STATE_HOME: `${folder}/state` };
-  return run(["sh", "-c", '"$@" | cat > /dev/null', "sh", ...words], { folder, env });
+  return run(["sh", "-c", '"$@" | cat > /dev/null', "sh", ...words], { folder, env: environment() });
 }
 
 async function benchMemory(server: BenchServer): Promise<void> {
@@ -655,8 +655,13 @@ function programCommand(): string[] {
   return [...prefix, Deno.execPath(), ...args.map((arg) => arg === "main.ts" ? main : arg)];
 }
 
+/** Of the program: as the scripts that start a bundle set it, or nobody's for the sources. */
+function environment(): Record<string, string> {
+  return { XDG_STATE_HOME: `${folder}/state`, ...flags.sources ? {} : RUN_ENVIRONMENT };
+}
+
 function program(args: string[]): Promise<Measure> {
-  return run([...programCommand(), ...args, "--quiet"], { folder, env: { XDG_STATE_HOME: `${folder}/state` } });
+  return run([...programCommand(), ...args, "--quiet"], { folder, env: environment() });
 }
 
 await bench();

@@ -29,6 +29,8 @@ import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
 const DATABASES_AT_ONCE = 16;
+/** Runs whose reports are read at once: one of ten thousand databases is some MB. */
+const RUNS_AT_ONCE = 8;
 
 /** What {@linkcode readReport} works with. */
 export interface ReportContext extends StoreCallOptions {
@@ -128,21 +130,15 @@ async function readRuns(context: ReportContext, task: Task, period: Period): Pro
   const found: TaskRuns = { runs: [], unread: 0, failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
   const begunMs: number[] = [];
-  for (const run of all) {
-    const { at } = run;
-    const day = dayOf(period, at.getTime());
-    if (day === undefined) continue;
-    const isByHand = await wasByHand(context, task, run);
+  const shown = all.filter(({ at }) => dayOf(period, at.getTime()) !== undefined);
+  const look = (run: ReportedRun, signal: AbortSignal) => readRun({ ...context, signal }, task, run);
+  for await (const { run: { at }, isByHand, outcome } of loadAhead(shown, look, { limit: RUNS_AT_ONCE, signal })) {
+    const day = dayOf(period, at.getTime())!;
     if (!isByHand) begunMs.push(at.getTime());
-    const report = await readShown(context, task, run);
-    if (report === "unread") found.unread++;
-    if (report === undefined || report === "unread") continue;
-    const part = report.tasks.find((one) => one.task === task.name);
-    if (part === undefined) continue;
-    const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);
-    const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
-    const counts = { databases: part.databases.length, failed: failed.length };
-    found.runs.push({ at: at.toISOString(), ok: isTaskSaved(part), seconds, by_hand: isByHand, ...counts });
+    if (outcome === "unread") found.unread++;
+    if (outcome === undefined || outcome === "unread") continue;
+    const { ok, seconds, databases, failed } = outcome;
+    found.runs.push({ at: at.toISOString(), ok, seconds, by_hand: isByHand, databases, failed: failed.length });
     for (const name of failed) {
       const days = found.failed.get(name);
       if (days === undefined) found.failed.set(name, new Set([day]));
@@ -152,6 +148,26 @@ async function readRuns(context: ReportContext, task: Task, period: Period): Pro
   const first = await firstOfSchedule(context, task, all);
   if (first !== undefined) found.late.push(...missedDays(task, period, { firstMs: first.at.getTime(), begunMs }));
   return found;
+}
+
+/** What is shown of a run. */
+interface RunRead {
+  run: ReportedRun;
+  isByHand: boolean;
+  /** Undefined where it has left nothing of the task, and `unread` where its report cannot be read. */
+  outcome: { ok: boolean; seconds: number; databases: number; failed: string[] } | undefined | "unread";
+}
+
+/** Reads a run's report, of which no more is held than what is shown. */
+async function readRun(context: ReportContext, task: Task, run: ReportedRun): Promise<RunRead> {
+  const isByHand = await wasByHand(context, task, run);
+  const report = await readShown(context, task, run);
+  if (report === undefined || report === "unread") return { run, isByHand, outcome: report };
+  const part = report.tasks.find((one) => one.task === task.name);
+  if (part === undefined) return { run, isByHand, outcome: undefined };
+  const failed = part.databases.filter((one) => !isSaved(one)).map(({ database }) => database);
+  const seconds = (Date.parse(report.finished_at) - Date.parse(report.started_at)) / 1000;
+  return { run, isByHand, outcome: { ok: isTaskSaved(part), seconds, databases: part.databases.length, failed } };
 }
 
 /** A run's report; undefined where it has left none, and `unread` where it cannot be read. */

@@ -194,17 +194,29 @@ Deno.test("checkSetup() says what is wrong with CouchDB, and tries nothing that 
   ]]);
 });
 
-Deno.test("checkSetup() finds a login that is no server admin", async () => {
+Deno.test("checkSetup() finds a login that is no server admin, and does not say it again for all that it may not", async () => {
   await using setup = await setUpRestore();
   const body = { ok: true, userCtx: { name: "bob", roles: ["staff"] } };
   setup.server.faults.add({
     where: ({ path }) => path === "/_session",
     fault: { kind: "answer", status: 200, body },
   });
-  const found = await failing(check(setup));
+  const forbidden = { error: "unauthorized", reason: "You are not a server admin." };
+  setup.server.faults.add({
+    endpoint: "_all_dbs",
+    times: 9,
+    fault: { kind: "answer", status: 401, body: forbidden },
+  });
+  const probes: Probe[] = [{
+    check: "store_space",
+    run: (_, couch) => Promise.resolve(couch === undefined ? "CouchDB is not asked" : "CouchDB is asked"),
+  }];
+  const report = await check(setup, { probes, tasks: [taskOf("t", { databases: [".*"] })] });
+  const found = await failing(Promise.resolve(report));
   assertEquals(found.check, "couchdb_rights");
   assertStringIncludes(found.detail, '["staff"]');
   assertStringIncludes(found.hint!, "server admin");
+  assertEquals(report.checks.at(-1)?.detail, "CouchDB is not asked");
 });
 
 Deno.test("checkSetup() finds clocks that differ by more than a minute", async () => {

@@ -17,6 +17,7 @@ import { RecordedLog } from "../fakes/log.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
 import { task } from "../fakes/task.ts";
 import { setUpScheduled } from "./due_setup.ts";
+import { farAway } from "../store/far_away.ts";
 import { withArchived } from "../store/archived.ts";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
@@ -234,6 +235,24 @@ Deno.test("readReport() tells each day on which a database was not saved, once",
   const now = () => new Date("2026-09-03T00:30:00Z");
   const { databases, by_day } = await readReport({ repository, now }, [hourly], { days: 3 });
   assertEquals([databases.map(({ days }) => days), by_day.failed], [["x.x"], [1, 0, 1]]);
+});
+
+Deno.test("readReport() reads eight runs at once of a store far away, and tells of them the latest first", async () => {
+  await using setup = await TestRepository.open();
+  const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });
+  const days = Array.from({ length: 20 }, (_, day) => new Date(Date.UTC(2026, 8, day + 1)));
+  for (const elapse of days) {
+    const folder = new RunFolder(setup.repository, { task: "daily", elapse });
+    await folder.storeReport(runReport([taskReport("daily", [databaseReport("a")])]), {});
+  }
+  const isReport = (call: string, key: string) => call === "read" && key.endsWith("/report.json");
+  const far = farAway(setup.store, 1, { count: 8, holds: isReport });
+  const now = () => new Date("2026-09-20T12:00:00Z");
+  const { tasks } = await readReport({ repository: new Repository(far.store, setup.repository), now }, [daily], {
+    days: 20,
+  });
+  assertEquals(far.mostReading(), 8);
+  assertEquals(tasks[0]!.runs.map(({ at }) => at), days.toReversed().map((day) => day.toISOString()));
 });
 
 Deno.test("readReport() counts the runs whose reports cannot be read, and tells of the others", async () => {

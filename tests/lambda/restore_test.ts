@@ -254,10 +254,10 @@ Deno.test("openHandler() refuses a restore before anything is written where a ta
 
 const ONE_CHUNK = { ...REQUEST, match: ["large"] };
 
-/** A function with a backup of 10,000 documents in one chunk, of a database that is gone. */
+/** A function with a backup of 20,000 documents in one chunk, twenty requests, of a database that is gone. */
 async function setUpLargeChunk() {
   const lambda = await setUpFunction({ tasks: "  weekly: {databases: [large]}" });
-  const docs = Array.from({ length: 10_000 }, (_, number) => ({ _id: `more-${number}`, number }));
+  const docs = Array.from({ length: 20_000 }, (_, number) => ({ _id: `more-${number}`, number }));
   await couchOk(lambda.couch, "POST /large/_bulk_docs", { docs });
   const read = () => readAllLeafRevisions(lambda.couch, "large", { by: "_bulk_get" });
   const before = await read();

@@ -302,7 +302,7 @@ Deno.test("restore() writes nothing of a large chunk whose end is damaged, with 
   await using setup = await setUpRestore();
   const { server, couch, store, root, context, log } = setup;
   await couchOk(server, "PUT /old");
-  const docs = Array.from({ length: 1200 }, (_, number) => ({ _id: `doc-${number}`, _rev: "1-a" }));
+  const docs = Array.from({ length: 2400 }, (_, number) => ({ _id: `doc-${number}`, _rev: "1-a" }));
   await couchOk(server, "POST /old/_bulk_docs", { new_edits: false, docs });
   const { folder, manifestName } = await makeArchive({ couch, store, database: "old", revisions: false });
   await alterFile(join(root, folder, "0000000.json.gz"), (bytes) => {

@@ -84,6 +84,8 @@ export class DocumentRestore {
   readonly #position: PositionKeeper;
   /** Of requests to CouchDB. */
   readonly #slots: Slots;
+  /** Why a batch was not written, which ends all. */
+  #failure: { error: unknown } | undefined;
   readonly #designs = new HeldDesigns();
   /** Bodies that are sent and can be filled again. */
   readonly #bodies: RequestBody[] = [];
@@ -154,9 +156,24 @@ export class DocumentRestore {
 
   async #writeAll(batches: (signal: AbortSignal) => AsyncIterable<BatchOfChunk>): Promise<void> {
     const { signal } = this.#context;
+    const noteFailure = (error: unknown) => {
+      this.#failure ??= { error };
+      throw error;
+    };
     const write = (batch: BatchOfChunk, signal: AbortSignal) =>
-      this.#slots.within(() => this.#write(batch, signal), signal);
+      this.#inTurn(() => this.#write(batch, signal).catch(noteFailure), signal);
     await forEachParallel(batches, write, { limit: this.#options.parallel + BATCHES_AHEAD, signal });
+  }
+
+  /**
+   * Writes when there is a slot for it, which one that has failed gives on before the signal tells of that: where a login
+   * is refused, another request would be one failed login more, and CouchDB locks an address out for some.
+   */
+  async #inTurn(write: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    await this.#slots.within(async () => {
+      if (this.#failure !== undefined) throw this.#failure.error;
+      await write();
+    }, signal);
   }
 
   async #write({ body, documents, chunk }: BatchOfChunk, signal: AbortSignal): Promise<void> {
@@ -253,7 +270,7 @@ export class DocumentRestore {
         }
       } else if (isWanted(item)) {
         const { signal } = options;
-        await this.#slots.within(() => this.#writeLarge(checked, item, { signal, onItsWay }), signal);
+        await this.#inTurn(() => this.#writeLarge(checked, item, { signal, onItsWay }), signal);
       }
     }
     yield* builder.close();

@@ -1,8 +1,11 @@
 /** What a restore has in hand beside the requests that are with CouchDB, and how many these are. */
 import { randomBytes } from "node:crypto";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { Repository } from "../../../src/archive/repository.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";
+import { CouchClient } from "../../../src/couchdb/client.ts";
+import { CouchError } from "../../../src/errors.ts";
+import { Secret } from "../../../src/secret.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { couchOk } from "../../couch_request.ts";
 import { makeArchive } from "../../make_archive.ts";
@@ -88,3 +91,37 @@ Deno.test("restore() counts a document that streams as a request, and sends it w
     assertEquals(posts(), PARALLEL);
   });
 });
+
+for (const endpoint of ["_bulk_docs", "_revs_diff"]) {
+  Deno.test(`restore() sends no other ${endpoint} in the place of one whose login is refused: CouchDB counts these`, async () => {
+    await using setup = await setUpRestore();
+    const { server, store, context, log } = setup;
+    const path = await makeBackup(setup, {});
+    await couchOk(server, "PUT /new?q=1");
+    if (endpoint === "_revs_diff") await couchOk(server, "POST /new/_bulk_docs", { docs: [{ _id: "other" }] });
+    const read = new Set<string>();
+    const refuse = Promise.withResolvers<void>();
+    let sent = 0;
+    const couch = new CouchClient({
+      url: server.url,
+      login: server.login,
+      password: new Secret(server.password),
+      log,
+      async fetch(url, init) {
+        if (!String(url).endsWith(`/new/${endpoint}`)) return await fetch(url, init);
+        init!.signal!.throwIfAborted();
+        // The others are answered later, if at all.
+        if (++sent > 1) return await new Promise((_, reject) => init!.signal!.addEventListener("abort", reject));
+        await refuse.promise;
+        return Response.json({ error: "unauthorized", reason: "Name or password is incorrect." }, { status: 401 });
+      },
+    });
+    const repository = new Repository(noteReads(store, read), { prefix: "", suffix: "" });
+    const request = { database: "new", path, intoExisting: true };
+    const refused = assertRejects(() => restore({ ...context, couch, repository }, request), CouchError, "401");
+    await until(() => sent === PARALLEL && read.size === PARALLEL + 2 + AHEAD, "the next batches are made");
+    refuse.resolve();
+    await refused;
+    assertEquals(sent, PARALLEL);
+  });
+}

@@ -61,8 +61,10 @@ export function runBundle(main: string): string {
   return `run --quiet --no-config --no-remote --no-npm \\\n  ${RUN_FLAGS.join(" ")} ${main} "$@"`;
 }
 
-/** What a script that starts it exports beside Deno's own variables. */
-export const EXPORTS: string = Object.entries(RUN_ENVIRONMENT).map(([name, value]) => `${name}=${value}`).join(" ");
+/** What a script that starts it exports beside Deno's own variables, unless whoever calls it has set it. */
+export const EXPORTS: string = Object.entries(RUN_ENVIRONMENT)
+  .map(([name, value]) => `${name}="\${${name}:-${value}}"`)
+  .join(" ");
 
 /** A script for /usr/bin that runs the bundle with the Deno beside it. */
 export function startScript(folder: string): string {

@@ -52,7 +52,7 @@ export interface Probe {
   /**
    * Resolves to the detail, or to what was found where that is not all well; rejects with what went wrong.
    *
-   * @param couch Undefined where it does not answer.
+   * @param couch Undefined where it does not answer, or not to this login.
    */
   run: (signal: AbortSignal, couch: CouchClient | undefined) => Promise<string | Found>;
 }

@@ -29,8 +29,10 @@ import { readStatus } from "./status.ts";
 
 /** Databases whose entries are listed at once. */
 const DATABASES_AT_ONCE = 16;
-/** Runs whose reports are read at once: one of ten thousand databases is some MB. */
+/** Runs whose reports are read at once. */
 const RUNS_AT_ONCE = 8;
+/** Databases in these together, or in one: a report of 31,000 is 12 MB, and eight of them took 100 MB more than one. */
+const REPORTED_AT_ONCE = 10_000;
 
 /** What {@linkcode readReport} works with. */
 export interface ReportContext extends StoreCallOptions {
@@ -68,7 +70,11 @@ export async function readReport(
   const period: Period = { at, first: today - days + 1, days };
   const status = await readStatus({ repository, now: () => at, signal }, tasks);
   const runsOf = new Map<string, TaskRuns>();
-  for (const task of tasks) runsOf.set(task.name, await readRuns(context, task, period));
+  const sizes = new Map(status.tasks.map((one) => [one.task, one.databases]));
+  for (const task of tasks) {
+    const limit = runsAtOnce(sizes.get(task.name));
+    runsOf.set(task.name, await readRuns(context, task, { period, limit }));
+  }
   const byDay = { complete: zeros(days), unchanged: zeros(days), failed: zeros(days), bytes: zeros(days) };
   const catalog = new Catalog(repository);
   const look = async (database: string, signal: AbortSignal): Promise<[string, CatalogEntry[]]> => {
@@ -125,14 +131,24 @@ function zeros(count: number): number[] {
   return Array.from({ length: count }, () => 0);
 }
 
-async function readRuns(context: ReportContext, task: Task, period: Period): Promise<TaskRuns> {
+/** How many runs are read at once of a task whose last one had so many databases; one where that is unknown. */
+function runsAtOnce(databases: number | null | undefined): number {
+  const isKnown = typeof databases === "number";
+  return isKnown ? Math.min(RUNS_AT_ONCE, Math.max(1, Math.floor(REPORTED_AT_ONCE / Math.max(1, databases)))) : 1;
+}
+
+async function readRuns(
+  context: ReportContext,
+  task: Task,
+  { period, limit }: { period: Period; limit: number },
+): Promise<TaskRuns> {
   const { repository, signal } = context;
   const found: TaskRuns = { runs: [], unread: 0, failed: new Map(), late: [] };
   const all = await listRuns(repository, task.name, { signal });
   const begunMs: number[] = [];
   const shown = all.filter(({ at }) => dayOf(period, at.getTime()) !== undefined);
   const look = (run: ReportedRun, signal: AbortSignal) => readRun({ ...context, signal }, task, run);
-  for await (const { run: { at }, isByHand, outcome } of loadAhead(shown, look, { limit: RUNS_AT_ONCE, signal })) {
+  for await (const { run: { at }, isByHand, outcome } of loadAhead(shown, look, { limit, signal })) {
     const day = dayOf(period, at.getTime())!;
     if (!isByHand) begunMs.push(at.getTime());
     if (outcome === "unread") found.unread++;

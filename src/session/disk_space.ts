@@ -61,7 +61,7 @@ async function sizeOfUnsaved(
     signal: AbortSignal;
   },
 ): Promise<{ bytes: number; what: string } | undefined> {
-  if (couch === undefined) return { bytes: 0, what: "the size of a first backup is unknown without CouchDB" };
+  if (couch === undefined) return { bytes: 0, what: "the size of a first backup is unknown, as CouchDB does not tell" };
   try {
     const selections = selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() });
     const selected = selections.flatMap(({ databases }) => databases.map(({ database }) => database));

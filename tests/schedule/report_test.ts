@@ -237,23 +237,27 @@ Deno.test("readReport() tells each day on which a database was not saved, once",
   assertEquals([databases.map(({ days }) => days), by_day.failed], [["x.x"], [1, 0, 1]]);
 });
 
-Deno.test("readReport() reads eight runs at once of a store far away, and tells of them the latest first", async () => {
-  await using setup = await TestRepository.open();
-  const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });
-  const days = Array.from({ length: 20 }, (_, day) => new Date(Date.UTC(2026, 8, day + 1)));
-  for (const elapse of days) {
-    const folder = new RunFolder(setup.repository, { task: "daily", elapse });
-    await folder.storeReport(runReport([taskReport("daily", [databaseReport("a")])]), {});
-  }
-  const isReport = (call: string, key: string) => call === "read" && key.endsWith("/report.json");
-  const far = farAway(setup.store, 1, { count: 8, holds: isReport });
-  const now = () => new Date("2026-09-20T12:00:00Z");
-  const { tasks } = await readReport({ repository: new Repository(far.store, setup.repository), now }, [daily], {
-    days: 20,
+for (const [databases, atOnce] of [[1, 8], [5000, 2]] as const) {
+  Deno.test(`readReport() reads ${atOnce} runs of ${databases} databases at once of a store far away, and tells of them the latest first`, async () => {
+    await using setup = await TestRepository.open();
+    const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });
+    const days = Array.from({ length: 20 }, (_, day) => new Date(Date.UTC(2026, 8, day + 1)));
+    const reports = Array.from({ length: databases }, (_, number) => databaseReport(`a${number}`));
+    for (const elapse of days) {
+      const folder = new RunFolder(setup.repository, { task: "daily", elapse });
+      await folder.storeReport(runReport([taskReport("daily", reports)]), {});
+    }
+    // The latest one is also read alone, for the status.
+    const holds = (call: string, key: string) => call === "read" && /(?<!\/20260920T000000Z)\/report\.json$/.test(key);
+    const far = farAway(setup.store, 1, { count: atOnce, holds });
+    const now = () => new Date("2026-09-20T12:00:00Z");
+    const { tasks } = await readReport({ repository: new Repository(far.store, setup.repository), now }, [daily], {
+      days: 20,
+    });
+    assertEquals(far.mostReading(), atOnce);
+    assertEquals(tasks[0]!.runs.map(({ at }) => at), days.toReversed().map((day) => day.toISOString()));
   });
-  assertEquals(far.mostReading(), 8);
-  assertEquals(tasks[0]!.runs.map(({ at }) => at), days.toReversed().map((day) => day.toISOString()));
-});
+}
 
 Deno.test("readReport() counts the runs whose reports cannot be read, and tells of the others", async () => {
   await using setup = await TestRepository.open();

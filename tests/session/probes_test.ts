@@ -165,7 +165,7 @@ Deno.test("probesOf() compares the disk's free space with what the last backups 
   await withFolder(async ({ config, ask, repository }) => {
     assertMatch(
       String(await ask(config(), "store_space")),
-      /^[\d.]+ [kMGT]?B are free on the disk of the bucket folder, the size of a first backup is unknown without CouchDB$/,
+      /^[\d.]+ [kMGT]?B are free on the disk of the bucket folder, the size of a first backup is unknown, as CouchDB does not tell$/,
     );
     const catalog = new Catalog(repository);
     const entry = { run: "0b5a8fd2", kind: "full" as const, documents: 3, chunks: 1, unreadable: 0, manifestKey: "m" };

@@ -259,6 +259,25 @@ for (const [databases, atOnce] of [[1, 8], [5000, 2]] as const) {
   });
 }
 
+Deno.test("readReport() reads one run after the other where the last one does not tell how large they are", async () => {
+  await using setup = await TestRepository.open();
+  const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });
+  for (const day of [1, 2, 3, 4, 5, 6]) {
+    const folder = new RunFolder(setup.repository, { task: "daily", elapse: new Date(Date.UTC(2026, 8, day)) });
+    await folder.storeReport(runReport([taskReport("daily", [databaseReport("a")])]), {});
+    if (day === 6) await setup.store.replace(`${folder.key}/report.json`, new TextEncoder().encode("{"), {});
+  }
+  const far = farAway(setup.store, 5);
+  const context = {
+    repository: new Repository(far.store, setup.repository),
+    now: () => new Date("2026-09-06T12:00:00Z"),
+  };
+  const { tasks: [told] } = await readReport(context, [daily], { days: 6 });
+  assertEquals([told?.databases, told?.runs.length], [null, 5]);
+  // The status alone may read two objects at once.
+  assert(far.mostReading() <= 2, `${far.mostReading()} objects were read at once`);
+});
+
 Deno.test("readReport() counts the runs whose reports cannot be read, and tells of the others", async () => {
   await using setup = await TestRepository.open();
   const daily = task("daily", { databases: ["a"], cron: "daily UTC", timezone: "UTC" });

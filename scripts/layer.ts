@@ -8,20 +8,12 @@ import { parseArgs } from "node:util";
 import { build, BuildError, removeFolder, say, writeArtifact } from "./artifact.ts";
 import { bundle } from "./bundle.ts";
 import { compile } from "./compile.ts";
-import { EXPORTS, runBundle, takeRuntime } from "./runtime.ts";
+import { BOOTSTRAP, takeRuntime } from "./runtime.ts";
 import { writeZip, type ZipEntry } from "./zip.ts";
 
 const LAYER = "dist/layer";
 /** Lambda's limit for a function with its layers, unpacked. */
 const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
-
-/** Starts the bundle with Deno. The disk is read-only but for /tmp, and the environment may be empty. */
-const BOOTSTRAP = `#!/bin/sh
-# Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
-export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 ${EXPORTS}
-here=\${0%/*}
-exec "$here/deno" ${runBundle('"$here/program/main.js"')}
-`;
 
 /** Builds the layer's folder and archive. */
 async function buildLayer(runtime: string): Promise<void> {

@@ -57,12 +57,12 @@ export async function takeRuntime(architecture: Architecture): Promise<string> {
 }
 
 /** The arguments of a Deno that runs a bundle, and of nothing else. */
-export function runBundle(main: string): string {
+function runBundle(main: string): string {
   return `run --quiet --no-config --no-remote --no-npm \\\n  ${RUN_FLAGS.join(" ")} ${main} "$@"`;
 }
 
 /** What a script that starts it exports beside Deno's own variables, unless whoever calls it has set it. */
-export const EXPORTS: string = Object.entries(RUN_ENVIRONMENT)
+const EXPORTS = Object.entries(RUN_ENVIRONMENT)
   .map(([name, value]) => `${name}="\${${name}:-${value}}"`)
   .join(" ");
 
@@ -75,6 +75,17 @@ export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1 ${EXPO
 exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 `;
 }
+
+/**
+ * The script of the layer, which starts the bundle with the Deno beside it. The disk is read-only but for /tmp, and the
+ * environment may be empty.
+ */
+export const BOOTSTRAP: string = `#!/bin/sh
+# Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
+export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 ${EXPORTS}
+here=\${0%/*}
+exec "$here/deno" ${runBundle('"$here/program/main.js"')}
+`;
 
 async function isWhole(archive: string, integrity: string): Promise<boolean> {
   const bytes = await Deno.readFile(archive).catch((error) => {

@@ -4,8 +4,10 @@
  */
 import { shellWord } from "../shell_word.ts";
 import { stat } from "node:fs/promises";
+import process from "node:process";
 import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
+import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { readContainerCredentials } from "./container_credentials.ts";
 import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
 import { readInstanceCredentials } from "./imds.ts";
@@ -65,17 +67,28 @@ async function findCredentials(sources: KeySources): Promise<Credentials> {
   });
 }
 
-async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Credentials | string> {
+async function lookInProfile({ profile, profileFiles, region }: KeySources): Promise<Credentials | string> {
   const present = await Promise.all(profileFiles.map((file) => stat(file).then(() => true, () => false)));
   if (profile === undefined && !present.includes(true)) return "AWS_PROFILE is not set, and there are no AWS files";
   // Loaded only here: SSO, assumed roles and all else that a profile can say is what AWS's SDK is for.
   const { fromIni } = await import("@aws-sdk/credential-provider-ini");
   const name = profile ?? "default";
   try {
-    return fromSdk(await onEitherStack((clientConfig) => fromIni({ profile: name, clientConfig })()));
+    // The files may have changed since a service that runs for months has read them.
+    const ask = (clientConfig: StsConfig) => fromIni({ profile: name, clientConfig, ignoreCache: true })();
+    return fromSdk(await onEitherStack(ask, region));
   } catch (error) {
+    const isProcess = error instanceof Error && error.message.includes("Requires run access");
     // A profile that was named has to work; the default one may only hold a region.
-    if (profile === undefined) return describeError(error);
+    if (profile === undefined) return isProcess ? "its credential_process is not run" : describeError(error);
+    if (isProcess) {
+      throw new AwsError(`Cannot use the AWS profile "${name}": its credential_process is not run`, {
+        code: "no_credentials",
+      }, {
+        hint: "No other programs are run: call it before, and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and " +
+          "AWS_SESSION_TOKEN, or use a profile with keys, a role or SSO",
+      });
+    }
     throw new AwsError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
       cause: error,
       hint: `Try "aws sts get-caller-identity --profile ${
@@ -85,11 +98,11 @@ async function lookInProfile({ profile, profileFiles }: KeySources): Promise<Cre
   }
 }
 
-async function lookAtWebIdentity({ webIdentity }: KeySources): Promise<Credentials | string> {
+async function lookAtWebIdentity({ webIdentity, region }: KeySources): Promise<Credentials | string> {
   if (!webIdentity) return "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
   const { fromTokenFile } = await import("@aws-sdk/credential-provider-web-identity");
   try {
-    return fromSdk(await onEitherStack((clientConfig) => fromTokenFile({ clientConfig })()));
+    return fromSdk(await onEitherStack((clientConfig) => fromTokenFile({ clientConfig })(), region));
   } catch (error) {
     throw new AwsError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
       code: "no_credentials",
@@ -112,11 +125,17 @@ async function lookAtInstance({ metadataEndpoints }: KeySources): Promise<Creden
 export interface StsConfig {
   requestHandler: { connectionTimeout: number; requestTimeout: number };
   maxAttempts: number;
+  region?: string;
+  /** Who is asking, pairs of a name and a version. The SDK's own tells the kernel's release, which nobody may read here. */
+  defaultUserAgentProvider: () => Promise<[name: string, version: string][]>;
   useDualstackEndpoint?: boolean;
 }
 
-const STS_ATTEMPTS = 2;
-const STS_HANDLER = { connectionTimeout: 2_000, requestTimeout: 10_000 };
+const STS_CONFIG: StsConfig = {
+  requestHandler: { connectionTimeout: 2_000, requestTimeout: 10_000 },
+  maxAttempts: 2,
+  defaultUserAgentProvider: () => Promise.resolve([[PROGRAM_NAME, VERSION]]),
+};
 
 /**
  * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says
@@ -124,11 +143,13 @@ const STS_HANDLER = { connectionTimeout: 2_000, requestTimeout: 10_000 };
  *
  * @throws What the first one failed with, where no other can be reached either.
  */
-export async function onEitherStack<T>(ask: (config: StsConfig) => Promise<T>): Promise<T> {
+export async function onEitherStack<T>(ask: (config: StsConfig) => Promise<T>, region?: string): Promise<T> {
+  // Without HOME it would ask the system for the home folder, which the program may not (docs/security.md).
+  process.env.HOME ||= "/";
   let unreachable: unknown;
   for (const choice of [{}, { useDualstackEndpoint: true }, { useDualstackEndpoint: false }]) {
     try {
-      return await ask({ requestHandler: STS_HANDLER, maxAttempts: STS_ATTEMPTS, ...choice });
+      return await ask({ ...STS_CONFIG, ...region !== undefined && { region }, ...choice });
     } catch (error) {
       if (!isUnreachable(error)) throw error;
       unreachable ??= error;

@@ -7,6 +7,8 @@ import type { ContainerAgent } from "./container_credentials.ts";
 
 /** What the environment says of the places where AWS keys may be when none are given. */
 export interface KeySources {
+  /** The region whose token service is asked for a role; absent: that of the profile, else what the SDK takes. */
+  region?: string | undefined;
   /** `AWS_PROFILE`. */
   profile?: string | undefined;
   /** The files that profiles are in; they need not exist. */

@@ -33,7 +33,7 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     sse: document.sse,
     kmsKeyId,
     ...(document.bucket.startsWith("file:") ? { stateFolder: stateFolderOf(env) } : {}),
-    ...(writtenKeys(document) ?? (isS3 ? keysOfEnvironment(env) : {})),
+    ...(writtenKeys(document) ?? (isS3 ? keysOfEnvironment(env, regionOfAws(document)) : {})),
   };
 }
 
@@ -41,18 +41,18 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
 export function toAwsOptions(document: ConfigDocument, env: Environment): AwsOptions {
   // The keys of another S3 are no keys of AWS.
   const keys = document.endpoint === undefined ? writtenKeys(document) : undefined;
-  return { ...awsOfEnvironment(env), ...keys };
+  return { ...awsOfEnvironment(env, regionOfAws(document)), ...keys };
 }
 
-/** AWS beside the bucket, as far as the environment says anything. */
-export function awsOfEnvironment(env: Environment): AwsOptions {
+/** AWS beside the bucket, as far as the environment says anything, with the region that is said elsewhere. */
+export function awsOfEnvironment(env: Environment, region?: string): AwsOptions {
   return {
     endpoints: {
       secretsmanager: endpointOf(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
       ssm: endpointOf(env, "AWS_ENDPOINT_URL_SSM"),
       states: endpointOf(env, "AWS_ENDPOINT_URL_SFN"),
     },
-    ...keysOfEnvironment(env),
+    ...keysOfEnvironment(env, region),
   };
 }
 
@@ -70,12 +70,19 @@ function writtenKeys({ token, secret, session_token: sessionToken }: ConfigDocum
   return token === undefined ? undefined : { accessKeyId: token, secretAccessKey: secret, sessionToken };
 }
 
+/** The config's region, where it is one of AWS: that of another S3 may be any word. */
+function regionOfAws({ endpoint, region }: ConfigDocument): string | undefined {
+  return endpoint === undefined ? region : undefined;
+}
+
 /** The environment's keys, else what it says of where some may be. */
-function keysOfEnvironment(env: Environment): KeyOptions {
+function keysOfEnvironment(env: Environment, region?: string): KeyOptions {
   const accessKeyId = held(env, "AWS_ACCESS_KEY_ID");
   const secretAccessKey = held(env, "AWS_SECRET_ACCESS_KEY");
   // Half a pair of keys is none.
-  if (accessKeyId === undefined || secretAccessKey === undefined) return { keySources: toKeySources(env) };
+  if (accessKeyId === undefined || secretAccessKey === undefined) {
+    return { keySources: toKeySources(env, region ?? held(env, "AWS_REGION", "AWS_DEFAULT_REGION")) };
+  }
   const sessionToken = held(env, "AWS_SESSION_TOKEN");
   return {
     accessKeyId,
@@ -90,7 +97,7 @@ function endpointOf(env: Environment, variable: string): string | undefined {
 }
 
 /** The places where AWS's own tools would look for keys. */
-function toKeySources(env: Environment): KeySources {
+function toKeySources(env: Environment, region: string | undefined): KeySources {
   const home = held(env, "HOME", "USERPROFILE");
   const files = [["AWS_SHARED_CREDENTIALS_FILE", "credentials"], ["AWS_CONFIG_FILE", "config"]] as const;
   const relative = held(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
@@ -102,6 +109,7 @@ function toKeySources(env: Environment): KeySources {
   const metadataEndpoint = held(env, "AWS_EC2_METADATA_SERVICE_ENDPOINT")?.replace(/\/+$/, "");
   const isMetadataOff = env.AWS_EC2_METADATA_DISABLED?.toLowerCase() === "true";
   return {
+    region,
     profile: held(env, "AWS_PROFILE"),
     profileFiles: files.flatMap(([name, file]) =>
       held(env, name) ?? (home === undefined ? [] : join(home, ".aws", file))

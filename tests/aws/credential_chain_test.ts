@@ -1,12 +1,33 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { createHash } from "node:crypto";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
+import { bundle } from "../../scripts/bundle.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { onEitherStack, openCredentials, type StsConfig } from "../../src/aws/credential_chain.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { KeySources } from "../../src/aws/options.ts";
+import { denoFolder } from "../deno_folder.ts";
 import { FakeS3 } from "../fakes/s3.ts";
+import type { FoundCredentials } from "../fakes/credentials_program.ts";
 import { startRoleService } from "../fakes/role_service.ts";
+import { ISSUED, startTokenService } from "../fakes/token_service.ts";
+
+const PROGRAM = "tests/fakes/credentials_program.ts";
+const BUNDLE_NAME = "credentials_program.js";
+
+/** As the program is run: in layer and image, in a deb or rpm, and by whoever works on it. */
+const FORMS: [form: string, make: (folder: string) => Promise<string>][] = [
+  ["from the sources", () => Promise.resolve(PROGRAM)],
+  ["bundled", async (folder) => {
+    await bundle(folder, { entries: [PROGRAM], lazy: true });
+    return `${folder}/${BUNDLE_NAME}`;
+  }],
+  ["bundled into one file", async (folder) => {
+    await bundle(folder, { entries: [PROGRAM], splitting: false });
+    return `${folder}/${BUNDLE_NAME}`;
+  }],
+];
 
 /** A machine with no keys anywhere. */
 const NOWHERE: KeySources = { profileFiles: [], webIdentity: false, metadataEndpoints: [] };
@@ -17,18 +38,20 @@ async function profileFile(text: string): Promise<string> {
   return file;
 }
 
-/** Sets variables that the AWS SDK reads by itself while `work` goes. */
-async function withEnvironment(variables: Record<string, string>, work: () => Promise<void>): Promise<void> {
-  const before = Object.keys(variables).map((name) => [name, Deno.env.get(name)] as const);
-  for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
-  try {
-    await work();
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) Deno.env.delete(name);
-      else Deno.env.set(name, value);
-    }
-  }
+/**
+ * What `openCredentials()` finds where the environment has these variables, which the AWS SDK reads by itself: in a
+ * process of its own, as the environment is one for all test files that run side by side. With the program's permissions.
+ */
+async function findWith(
+  env: Record<string, string>,
+  keySources: KeySources,
+  program: string = PROGRAM,
+): Promise<FoundCredentials> {
+  const args = ["run", "--quiet", "--no-prompt", ...PERMISSIONS, program, JSON.stringify(keySources)];
+  const own = { DENO_DIR: await denoFolder(), ...env };
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env: own }).output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 Deno.test("openCredentials() gives the keys of the config before it looks anywhere", async () => {
@@ -62,66 +85,118 @@ Deno.test("openCredentials() takes the keys of a profile", async () => {
   const file = await profileFile(
     "[default]\naws_access_key_id = D\naws_secret_access_key = d\n\n[work]\naws_access_key_id = W\naws_secret_access_key = w\naws_session_token = t\n",
   );
-  await withEnvironment({ AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: "/dev/null" }, async () => {
-    const work = await openCredentials({ keySources: { ...NOWHERE, profile: "work", profileFiles: [file] } })();
-    assertEquals([work.accessKeyId, work.secretAccessKey.reveal(), work.sessionToken?.reveal()], ["W", "w", "t"]);
-    const fallback = await openCredentials({ keySources: { ...NOWHERE, profileFiles: [file] } })();
-    assertEquals([fallback.accessKeyId, fallback.sessionToken], ["D", undefined]);
-    const error = await assertRejects(
-      openCredentials({ keySources: { ...NOWHERE, profile: "typo", profileFiles: [file] } }),
-      AwsError,
-      'Cannot use the AWS profile "typo"',
-    );
-    assertEquals(error.facts.code, "no_credentials");
+  const env = { AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: "/dev/null" };
+  const sources = { ...NOWHERE, profileFiles: [file] };
+  assertEquals(await findWith(env, { ...sources, profile: "work" }), {
+    accessKeyId: "W",
+    secretAccessKey: "w",
+    sessionToken: "t",
   });
-  await Deno.remove(file);
-});
-
-Deno.test("openCredentials() takes the keys of a profile with no more than the program's permissions", async () => {
-  const file = await profileFile("[work]\naws_access_key_id = W\naws_secret_access_key = w\n");
-  const { stdout, stderr } = await new Deno.Command("deno", {
-    args: ["run", "--quiet", "--no-prompt", ...PERMISSIONS, "tests/fakes/profile_program.ts", file],
-    env: { AWS_PROFILE: "work", AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: "/dev/null" },
-  }).output();
-  assertEquals([new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)], ["W", ""]);
+  assertEquals(await findWith(env, sources), { accessKeyId: "D", secretAccessKey: "d" });
+  const { error } = await findWith(env, { ...sources, profile: "typo" });
+  assertEquals(error?.code, "no_credentials");
+  assertStringIncludes(error!.message, 'Cannot use the AWS profile "typo"');
   await Deno.remove(file);
 });
 
 Deno.test("openCredentials() looks on where the default profile has no keys", async () => {
   const file = await profileFile("[default]\nregion = eu-central-1\n");
   await using instance = startRoleService({ hostname: "::1" });
-  await withEnvironment({ AWS_SHARED_CREDENTIALS_FILE: "/dev/null", AWS_CONFIG_FILE: file }, async () => {
-    const keySources = { ...NOWHERE, profileFiles: [file], metadataEndpoints: [instance.url] };
-    assertEquals((await openCredentials({ keySources })()).accessKeyId, "ASIA1");
-  });
+  const env = { AWS_SHARED_CREDENTIALS_FILE: "/dev/null", AWS_CONFIG_FILE: file };
+  const found = await findWith(env, { ...NOWHERE, profileFiles: [file], metadataEndpoints: [instance.url] });
+  assertEquals(found.accessKeyId, "ASIA1");
   await Deno.remove(file);
 });
 
-Deno.test("openCredentials() takes a role by web identity from the token service", async () => {
-  const bodies: string[] = [];
-  const expiration = new Date(Date.now() + 3600_000).toISOString();
-  await using service = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
-    bodies.push(await request.text());
-    return new Response(
-      `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-        <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAW</AccessKeyId><SecretAccessKey>w</SecretAccessKey>
-        <SessionToken>t</SessionToken><Expiration>${expiration}</Expiration></Credentials>
-        </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
-      { headers: { "Content-Type": "text/xml" } },
+for (const [form, make] of FORMS) {
+  Deno.test(`openCredentials() ${form} takes a role by web identity from the token service, with HOME and without`, async () => {
+    await using service = startTokenService();
+    const folder = await Deno.makeTempDir();
+    const program = await make(folder);
+    const file = await profileFile("token-of-the-pod");
+    const env = {
+      AWS_WEB_IDENTITY_TOKEN_FILE: file,
+      AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",
+      AWS_ENDPOINT_URL_STS: service.url,
+    };
+    const sources = { ...NOWHERE, webIdentity: true, region: "eu-central-1" };
+    assertEquals(await findWith(env, sources, program), ISSUED);
+    assertEquals(await findWith({ ...env, HOME: "" }, sources, program), ISSUED);
+    for (const { body, userAgent } of service.asked) {
+      assertMatch(body, /WebIdentityToken=token-of-the-pod/);
+      assertMatch(userAgent, /^couchdb-backup\//);
+    }
+    assertEquals(service.asked.length, 2);
+    await Deno.remove(file);
+    await Deno.remove(folder, { recursive: true });
+  });
+
+  Deno.test(`openCredentials() ${form} takes the role of a profile, in the region of the config`, async () => {
+    await using service = startTokenService();
+    const folder = await Deno.makeTempDir();
+    const program = await make(folder);
+    const file = await profileFile(
+      "[base]\naws_access_key_id = B\naws_secret_access_key = b\n" +
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/backup\nsource_profile = base\n",
     );
+    const env = { AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: file, AWS_ENDPOINT_URL_STS: service.url };
+    const found = await findWith(
+      env,
+      { ...NOWHERE, profile: "role", profileFiles: [file], region: "eu-central-1" },
+      program,
+    );
+    assertEquals(found, ISSUED);
+    const [{ body, authorization }] = service.asked as [typeof service.asked[number]];
+    assertMatch(body, /Action=AssumeRole&.*role%2Fbackup/);
+    assertMatch(authorization, /Credential=B\/\d+\/eu-central-1\/sts\//);
+    await Deno.remove(file);
+    await Deno.remove(folder, { recursive: true });
   });
-  const file = await profileFile("token-of-the-pod");
-  const variables = {
-    AWS_WEB_IDENTITY_TOKEN_FILE: file,
-    AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",
-    AWS_REGION: "eu-central-1",
-    AWS_ENDPOINT_URL_STS: `http://127.0.0.1:${service.addr.port}`,
-  };
-  await withEnvironment(variables, async () => {
-    const credentials = await openCredentials({ keySources: { ...NOWHERE, webIdentity: true } })();
-    assertEquals([credentials.accessKeyId, credentials.expiresAt?.toISOString()], ["ASIAW", expiration]);
+
+  Deno.test(`openCredentials() ${form} takes a profile with SSO, and renews its token`, async () => {
+    await using service = startTokenService();
+    const folder = await Deno.makeTempDir();
+    const program = await make(folder);
+    const home = await Deno.makeTempDir();
+    await Deno.mkdir(`${home}/.aws/sso/cache`, { recursive: true });
+    await Deno.writeTextFile(
+      `${home}/.aws/config`,
+      "[profile sso]\nsso_session = work\nsso_account_id = 123456789012\nsso_role_name = backup\n" +
+        "[sso-session work]\nsso_start_url = https://sso.example.com\nsso_region = eu-central-1\n",
+    );
+    const name = createHash("sha1").update("work").digest("hex");
+    const token = {
+      startUrl: "https://sso.example.com",
+      region: "eu-central-1",
+      accessToken: "old",
+      expiresAt: new Date(Date.now() - 60_000).toISOString(),
+      clientId: "c",
+      clientSecret: "s",
+      refreshToken: "r",
+      registrationExpiresAt: new Date(Date.now() + 3600_000).toISOString(),
+    };
+    await Deno.writeTextFile(`${home}/.aws/sso/cache/${name}.json`, JSON.stringify(token));
+    const env = {
+      HOME: home,
+      AWS_ENDPOINT_URL_SSO: service.url,
+      AWS_ENDPOINT_URL_SSO_OIDC: service.url,
+    };
+    const found = await findWith(env, { ...NOWHERE, profile: "sso", profileFiles: [`${home}/.aws/config`] }, program);
+    assertEquals(found, ISSUED);
+    assertEquals(service.asked.length, 2);
+    await Deno.remove(home, { recursive: true });
+    await Deno.remove(folder, { recursive: true });
   });
-  assertMatch(bodies[0]!, /WebIdentityToken=token-of-the-pod/);
+}
+
+Deno.test("openCredentials() says that a profile's credential_process is not run, and what to do", async () => {
+  const file = await profileFile("[default]\ncredential_process = /bin/true\n");
+  const env = { AWS_SHARED_CREDENTIALS_FILE: "/dev/null", AWS_CONFIG_FILE: file };
+  const sources = { ...NOWHERE, profileFiles: [file] };
+  const named = await findWith(env, { ...sources, profile: "default" });
+  assertEquals(named.error?.message, 'Cannot use the AWS profile "default": its credential_process is not run');
+  const { error } = await findWith(env, sources);
+  assertStringIncludes(error!.message, "profile: its credential_process is not run; web identity:");
   await Deno.remove(file);
 });
 

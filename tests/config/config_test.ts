@@ -305,6 +305,7 @@ Deno.test("parseConfig() says where keys may be when neither the config nor the 
   const sourcesIn = (env: Record<string, string>) => parse(`${DATABASE}${TASK}${BUCKET}`, env).bucket.keySources;
   assertEquals(sourcesIn({ AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key" }), undefined);
   assertEquals(sourcesIn({ HOME: "/home/me", AWS_ACCESS_KEY_ID: "half a pair" }), {
+    region: undefined,
     profile: undefined,
     profileFiles: ["/home/me/.aws/credentials", "/home/me/.aws/config"],
     webIdentity: false,
@@ -319,6 +320,11 @@ Deno.test("parseConfig() says where keys may be when neither the config nor the 
     AWS_CONTAINER_AUTHORIZATION_TOKEN: "bearer",
     AWS_EC2_METADATA_SERVICE_ENDPOINT: "http://[::1]:1338/",
   })!;
+  const regionIn = (text: string, env: Record<string, string> = {}) =>
+    parse(`${DATABASE}${TASK}${BUCKET}${text}`, env).bucket.keySources?.region;
+  assertEquals(regionIn("region: eu-west-1\n", { AWS_REGION: "eu-central-1" }), "eu-west-1");
+  assertEquals(regionIn("", { AWS_DEFAULT_REGION: "eu-central-1" }), "eu-central-1");
+  assertEquals(regionIn("region: garage\nendpoint: http://127.0.0.1:3900\n"), undefined, "no region of AWS");
   assertEquals([set.profile, set.profileFiles, set.webIdentity], ["work", ["/c"], true]);
   assertEquals([set.container?.url, set.container?.token?.reveal()], [
     "http://169.254.170.2/v2/credentials/1",

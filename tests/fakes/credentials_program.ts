@@ -1,6 +1,33 @@
-/** Prints the access key id of the profile in `AWS_PROFILE`, whose file is the argument. */
+/**
+ * Prints which keys `openCredentials()` finds, as JSON, in an environment that a test has made for it: the AWS SDK reads
+ * it by itself. The argument is the `KeySources` as JSON.
+ */
 import { openCredentials } from "../../src/aws/credential_chain.ts";
+import { AwsError } from "../../src/errors.ts";
 
-const profile = Deno.env.get("AWS_PROFILE");
-const keySources = { profile, profileFiles: Deno.args, webIdentity: false, metadataEndpoints: [] };
-await Deno.stdout.write(new TextEncoder().encode((await openCredentials({ keySources })()).accessKeyId));
+/** What is printed: keys, or why there are none. */
+export interface FoundCredentials {
+  accessKeyId?: string;
+  secretAccessKey?: string;
+  sessionToken?: string;
+  expiresAt?: string;
+  error?: { message: string; code?: string };
+}
+
+async function find(): Promise<FoundCredentials> {
+  try {
+    const found = await openCredentials({ keySources: JSON.parse(Deno.args[0]!) })();
+    return {
+      accessKeyId: found.accessKeyId,
+      secretAccessKey: found.secretAccessKey.reveal(),
+      ...found.sessionToken && { sessionToken: found.sessionToken.reveal() },
+      ...found.expiresAt && { expiresAt: found.expiresAt.toISOString() },
+    };
+  } catch (error) {
+    if (!(error instanceof AwsError)) throw error;
+    const { code } = error.facts;
+    return { error: { message: error.message, ...typeof code === "string" && { code } } };
+  }
+}
+
+if (import.meta.main) await Deno.stdout.write(new TextEncoder().encode(JSON.stringify(await find())));

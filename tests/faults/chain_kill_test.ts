@@ -19,9 +19,9 @@ import { startCouch } from "./scene.ts";
 import { never } from "./stepped_store.ts";
 import { sweep, type Verdict } from "./sweep.ts";
 import { until } from "../until.ts";
+import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import type { WireFault } from "./wire_faults.ts";
 
-const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 const DATABASE = "db";
 const DAY_MS = 86_400_000;

@@ -13,6 +13,7 @@ import { judgeRestore } from "./restore_case.ts";
 import { copyInto, startS3 } from "./s3_scene.ts";
 import { hastyClock, makeFolder, openSource, startCouch, through, urlOf } from "./scene.ts";
 import { type End, never, runUntil } from "./stepped_store.ts";
+import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { sweep, type Verdict } from "./sweep.ts";
 
 /** Resolves when the run has ended, or was ended. */
@@ -136,8 +137,6 @@ async function endRestore(end: End): Promise<Verdict & Places> {
     await Deno.remove(folder, { recursive: true });
   }
 }
-
-const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname", "--allow-read", "--allow-write"];
 
 /** SIGKILL to a process of its own, when its n-th request to CouchDB comes. */
 async function killProcess(place: number): Promise<Verdict & Places> {

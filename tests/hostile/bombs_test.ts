@@ -12,6 +12,7 @@ import process from "node:process";
 import { EXIT } from "../../src/errors.ts";
 import { RUN_FLAGS } from "../../scripts/run_flags.ts";
 import { ROOT } from "../cli/program.ts";
+import { denoFolder } from "../deno_folder.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { EXPECTED_CODES, PASSWORD, problemOfText } from "./cases.ts";
 import { startHostileServer } from "./server.ts";
@@ -65,12 +66,6 @@ async function runWatched(args: string[], folder: string) {
   clearTimeout(limit);
   await watching;
   return { code, text: stdout + stderr, megabytes };
-}
-
-/** HOME is another one for the program: its packages are where they were. */
-async function denoFolder(): Promise<string> {
-  const { stdout } = await new Deno.Command("deno", { args: ["info", "--json"] }).output();
-  return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
 
 /** A pattern of text, over and over, between a beginning and an end. */

@@ -11,6 +11,7 @@ import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { Authority, startTlsFront } from "../fakes/tls_front.ts";
+import { ISSUED, startTokenService } from "../fakes/token_service.ts";
 import { seedHardDatabase } from "../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 
@@ -142,6 +143,46 @@ for (const version of VERSIONS) {
     await place.gives(0, "restore", "copy", "latest/a%2Fb");
     const read = (name: string) => readAllLeafRevisions(couch, name);
     assertEquals(compareLeafRevisions(await read("a/b"), await read("copy")), []);
+    await s3.close();
+  });
+
+  Deno.test(`under Node ${version} the package takes the role of a web identity, as in EKS, and that of a profile`, async () => {
+    await using couch = await startFakeCouchDb();
+    await createDatabase(couch, "orders", idsOf(3));
+    await using service = startTokenService();
+    const s3 = await FakeS3.start();
+    const { accessKeyId, secretAccessKey, sessionToken } = ISSUED;
+    Object.assign(s3.keys, { accessKeyId, secretAccessKey, sessionToken });
+    await using place = await Installed.make(version);
+    await place.write("config.yaml", configOf(couch, { bucket: "s3://test-bucket/folder", database: "orders" }));
+    await place.write("token", "token-of-the-pod");
+    await place.write(
+      "aws",
+      "[base]\naws_access_key_id = B\naws_secret_access_key = b\n" +
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/backup\nsource_profile = base\n",
+    );
+    const file = `${place.folder}/aws`;
+    const addresses = [`AWS_ENDPOINT_URL_S3=${s3.url}`, `AWS_ENDPOINT_URL_STS=${service.url}`, "AWS_REGION=us-east-1"];
+    for (
+      const variables of [
+        [`AWS_WEB_IDENTITY_TOKEN_FILE=${place.folder}/token`, "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/backup"],
+        ["AWS_PROFILE=role", `AWS_SHARED_CREDENTIALS_FILE=${file}`, `AWS_CONFIG_FILE=${file}`],
+      ]
+    ) {
+      const { code, stderr } = await place.run(
+        "env",
+        ...addresses,
+        ...variables,
+        "couchdb-backup",
+        "backup",
+        "config.yaml",
+      );
+      assertEquals(code, 0, stderr);
+    }
+    assertEquals(service.asked.map(({ body }) => /Action=(\w+)/.exec(body)?.[1]), [
+      "AssumeRoleWithWebIdentity",
+      "AssumeRole",
+    ]);
     await s3.close();
   });
 

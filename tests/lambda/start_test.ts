@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { RUN_FLAGS } from "../../scripts/run_flags.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { denoFolder } from "../deno_folder.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { type LambdaRuntimeDouble, startLambdaRuntime } from "../fakes/lambda_runtime.ts";
 
@@ -16,7 +17,7 @@ async function startProgram(lambda: LambdaRuntimeDouble, config: string | undefi
     cwd: folder,
     clearEnv: true,
     // Deno's own: where the packages of this checkout are. The layer's bundle needs none.
-    env: { AWS_LAMBDA_RUNTIME_API: lambda.api, DENO_DIR: denoDir() },
+    env: { AWS_LAMBDA_RUNTIME_API: lambda.api, DENO_DIR: await denoFolder() },
     stdout: "piped",
     stderr: "piped",
   }).spawn();
@@ -30,10 +31,6 @@ async function startProgram(lambda: LambdaRuntimeDouble, config: string | undefi
     },
     kill: () => child.kill("SIGKILL"),
   };
-}
-
-function denoDir(): string {
-  return Deno.env.get("DENO_DIR") ?? `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
 }
 
 Deno.test("startLambda() makes main.ts a function that backs up, fails and goes on in one process", async () => {

@@ -9,10 +9,10 @@ import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { decompressed, filesOf, leafRevisionsOf, manifestOf, readBackup } from "../../read_archive.ts";
+import { PERMISSIONS } from "../../../scripts/run_flags.ts";
 import { until } from "../../until.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../main.ts", import.meta.url));
-const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-sys=hostname,statfs", "--allow-read", "--allow-write"];
 const CHUNK = 10;
 const IDS = idsOf(24 * CHUNK);
 const PARALLEL = 2;

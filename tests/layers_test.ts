@@ -4,6 +4,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path/posix";
+import { walk } from "./source_files.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
 
@@ -237,6 +238,15 @@ Deno.test("src/ and lambda/ use web and node APIs alone, never Deno's but for on
 Deno.test("src/ and lambda/ declare nothing with using: Node 22, which the package is for, does not know it", () => {
   const found = [...codes].filter(([, text]) => /^\s*(?:await\s+)?using\s+\w+\s*=/m.test(withoutComments(text)));
   assertEquals(found.map(([file]) => file), []);
+});
+
+Deno.test("no test changes what its process has as a whole, for test files run side by side in one", async () => {
+  const changes =
+    /\bDeno\.(env\.(set|delete)|chdir|umask|exitCode\s*=)|\bprocess\.(env(\.\w+|\[.+?\])\s*\??=[^=]|chdir|umask)/;
+  const found = (await walk(["tests"])).filter(({ path, text }) =>
+    path !== "tests/layers_test.ts" && !path.endsWith("_program.ts") && changes.test(withoutComments(text))
+  );
+  assertEquals(found.map(({ path }) => path), [], "see tests/own_process.ts");
 });
 
 Deno.test("only the config reads the environment, and what calls the AWS SDK, which reads it by itself", () => {

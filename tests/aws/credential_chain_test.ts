@@ -3,15 +3,14 @@ import { createHash } from "node:crypto";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { bundle } from "../../scripts/bundle.ts";
-import { PERMISSIONS } from "../../scripts/run_flags.ts";
 import { onEitherStack, openCredentials, type StsConfig } from "../../src/aws/credential_chain.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { KeySources } from "../../src/aws/options.ts";
-import { denoFolder } from "../deno_folder.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import type { FoundCredentials } from "../fakes/credentials_program.ts";
 import { startRoleService } from "../fakes/role_service.ts";
 import { ISSUED, startTokenService } from "../fakes/token_service.ts";
+import { runInOwnProcess } from "../own_process.ts";
 
 const PROGRAM = "tests/fakes/credentials_program.ts";
 const BUNDLE_NAME = "credentials_program.js";
@@ -38,20 +37,13 @@ async function profileFile(text: string): Promise<string> {
   return file;
 }
 
-/**
- * What `openCredentials()` finds where the environment has these variables, which the AWS SDK reads by itself: in a
- * process of its own, as the environment is one for all test files that run side by side. With the program's permissions.
- */
+/** What `openCredentials()` finds where the environment has these variables, which the AWS SDK reads by itself. */
 async function findWith(
   env: Record<string, string>,
   keySources: KeySources,
   program: string = PROGRAM,
 ): Promise<FoundCredentials> {
-  const args = ["run", "--quiet", "--no-prompt", ...PERMISSIONS, program, JSON.stringify(keySources)];
-  const own = { DENO_DIR: await denoFolder(), ...env };
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env: own }).output();
-  assertEquals(new TextDecoder().decode(stderr), "");
-  return JSON.parse(new TextDecoder().decode(stdout));
+  return await runInOwnProcess(program, keySources, { env }) as FoundCredentials;
 }
 
 Deno.test("openCredentials() gives the keys of the config before it looks anywhere", async () => {

@@ -2,6 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { formatMetrics } from "../../src/observe/metrics.ts";
 import { writeMetricsFile } from "../../src/observe/textfile.ts";
 import { databaseReport, runReport, taskReport } from "../fakes/report.ts";
+import { runInOwnProcess } from "../own_process.ts";
 
 async function withFolder(use: (folder: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();
@@ -22,12 +23,9 @@ const MONTHLY = runReport([taskReport("monthly", [databaseReport("b")])]);
 Deno.test("writeMetricsFile() writes a file that everybody may read, and keeps other tasks in it", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/couchdb-backup.prom`;
-    const umask = Deno.umask(0o077);
-    try {
-      assertEquals(await writeMetricsFile(WEEKLY, { path, lostLogLines: 2 }), []);
-    } finally {
-      Deno.umask(umask);
-    }
+    assertEquals(await runInOwnProcess("tests/fakes/storing_program.ts", { metrics: path }, { umask: "077" }), []);
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644);
+    assertEquals(await writeMetricsFile(WEEKLY, { path, lostLogLines: 2 }), []);
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644);
     assertEquals(await Deno.readTextFile(path), formatMetrics(WEEKLY, { lostLogLines: 2 }));
     assertEquals(await writeMetricsFile(MONTHLY, { path }), []);

@@ -6,6 +6,7 @@ import { FileCalls } from "../../../src/store/directory/calls.ts";
 import { DirectoryStore } from "../../../src/store/directory/store.ts";
 import { directoryError } from "../../../src/store/directory/error.ts";
 import { bytesOf, listAll, pieces, readAll, testStore } from "../store_contract.ts";
+import { runInOwnProcess } from "../../own_process.ts";
 import { until } from "../../until.ts";
 import { openDirectory } from "./directory_setup.ts";
 
@@ -178,7 +179,6 @@ Deno.test("DirectoryStore makes a folder anew that somebody has removed meanwhil
 
 Deno.test("DirectoryStore makes what nobody else can read, unless the bucket folder is handed to a group", async () => {
   const place = await Deno.makeTempDir({ prefix: "couchdb-backup-modes-" });
-  const umask = Deno.umask(0);
   const modesBelow = async (folder: string): Promise<Set<string>> => {
     const modes = new Set<string>();
     for await (const { name, isDirectory } of Deno.readDir(folder)) {
@@ -191,28 +191,24 @@ Deno.test("DirectoryStore makes what nobody else can read, unless the bucket fol
     }
     return modes;
   };
-  const fill = async (root: string, link?: () => Promise<void>) => {
-    const stateFolder = `${place}/state`;
-    const store = new DirectoryStore(root, link === undefined ? { stateFolder } : { stateFolder, link });
-    await store.create(["a/b/chunk"], pieces(bytesOf("x")));
-    await store.replace("a/c", new Uint8Array(1));
-    return [...await modesBelow(root)].sort();
-  };
-  try {
-    const noLinks = () => Promise.reject(Object.assign(new Error(), { code: "EPERM" }));
-    assertEquals(await fill(`${place}/own`), ["file 600", "folder 700"]);
-    assertEquals(await fill(`${place}/without links`, noLinks), ["file 600", "folder 700"]);
-    assertEquals((await Deno.stat(`${place}/own`)).mode! & 0o777, 0o700);
-    await Deno.mkdir(`${place}/open`, { mode: 0o755 });
-    assertEquals(await fill(`${place}/open`), ["file 600", "folder 700"]);
-    await Deno.mkdir(`${place}/shared`);
-    await Deno.chmod(`${place}/shared`, 0o2750);
-    assertEquals(await fill(`${place}/shared`), ["file 640", "folder 2750"]);
-    assertEquals([...await modesBelow(`${place}/state`)].sort(), ["file 600", "folder 700"]);
-  } finally {
-    Deno.umask(umask);
-    await Deno.remove(place, { recursive: true });
+  for (const [name, mode] of [["open", 0o755], ["shared", 0o2750]] as const) {
+    await Deno.mkdir(`${place}/${name}`);
+    await Deno.chmod(`${place}/${name}`, mode);
   }
+  const folders = ["own", "without links", "open", "shared"];
+  const stateFolder = `${place}/state`;
+  const buckets = folders.map((name) => ({
+    root: `${place}/${name}`,
+    stateFolder,
+    hasLinks: name !== "without links",
+  }));
+  await runInOwnProcess("tests/fakes/storing_program.ts", { buckets }, { umask: "000" });
+  const modes = await Promise.all(folders.map(async (name) => [...await modesBelow(`${place}/${name}`)].sort()));
+  const own = ["file 600", "folder 700"];
+  assertEquals(modes, [own, own, own, ["file 640", "folder 2750"]]);
+  assertEquals((await Deno.stat(`${place}/own`)).mode! & 0o777, 0o700);
+  assertEquals([...await modesBelow(stateFolder)].sort(), own);
+  await Deno.remove(place, { recursive: true });
 });
 
 Deno.test("DirectoryStore create() has the bytes on the disk before what it comes after is done", async () => {

@@ -144,8 +144,9 @@ const STS_CONFIG: StsConfig = {
  * @throws What the first one failed with, where no other can be reached either.
  */
 export async function onEitherStack<T>(ask: (config: StsConfig) => Promise<T>, region?: string): Promise<T> {
-  // Without HOME it would ask the system for the home folder, which the program may not (docs/security.md).
-  process.env.HOME ||= "/";
+  // Without any of these it would ask the system for the home folder, which the program may not (docs/security.md).
+  const { HOME, USERPROFILE, HOMEPATH } = process.env;
+  if (!HOME && !USERPROFILE && !HOMEPATH) process.env.HOME = "/";
   let unreachable: unknown;
   for (const choice of [{}, { useDualstackEndpoint: true }, { useDualstackEndpoint: false }]) {
     try {

@@ -52,6 +52,26 @@ async function assertWhole({ run }: Shell): Promise<void> {
   assertEquals(JSON.parse(stdout).documents, 40);
 }
 
+Deno.test("report --output takes the place of a file alone: a pipe and what is the system's stay what they are", async () => {
+  await withDatabase(async ({ run, folder }) => {
+    // The program's permissions keep it from /dev in their own way: what they forbid is told in a line, too.
+    const { stdout } = await run(`
+      mkfifo "$folder/pipe"
+      for path in "$folder/pipe" "$folder" /dev/couchdb-backup.html /dev/../proc/page; do
+        $program report --output "$path" "$folder/config.yaml" 2>&1
+        echo "ends with $?"
+      done
+      test -p "$folder/pipe" && echo "still a pipe"`);
+    const hint = "  Name a file; without --output it goes to standard output";
+    const refused = [`${folder}/pipe`, folder, "/dev/couchdb-backup.html", "/dev/../proc/page"].flatMap((path) => [
+      `couchdb-backup: Cannot write the report to "${path}": it is not a file`,
+      hint,
+      "ends with 1",
+    ]);
+    assertEquals(stdout.trimEnd().split("\n"), [...refused, "still a pipe"]);
+  });
+});
+
 Deno.test("backup 2>&1 | head -1 saves everything and ends with 0", async () => {
   await withDatabase(async (shell) => {
     const { code, stdout } = await shell.run(

@@ -20,6 +20,14 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Read once: a service that reads its config again finds the same text. */
 let standardInput: Promise<string> | undefined;
 
+// The script that starts a bundle has another HOME for Deno (scripts/runtime.ts), and the true one here.
+const { COUCHDB_BACKUP_HOME: home } = process.env;
+if (home !== undefined) {
+  delete process.env.COUCHDB_BACKUP_HOME;
+  if (home === "") delete process.env.HOME;
+  else process.env.HOME = home;
+}
+
 // npm installs the package under an older Node with a warning; there it would end with an error of Node's somewhere.
 const complaint = complaintOfNode(process.versions);
 if (complaint !== undefined) {

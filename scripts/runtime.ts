@@ -66,12 +66,19 @@ const EXPORTS = Object.entries(RUN_ENVIRONMENT)
   .map(([name, value]) => `${name}="\${${name}:-${value}}"`)
   .join(" ");
 
+/**
+ * Deno reads `.npmrc` in HOME, whatever it runs, and ends where HOME is no folder (/dev/null, of many a service's user) or
+ * that file is not as Deno wants it. So it gets another HOME, and main.ts takes the true one.
+ */
+const HIDE_HOME = 'export COUCHDB_BACKUP_HOME="${HOME-}" HOME=/nonexistent';
+
 /** A script for /usr/bin that runs the bundle with the Deno beside it. */
 export function startScript(folder: string): string {
   return `#!/bin/sh
 # Runs couchdb-backup on the Deno that came with it, with exactly its permissions. Nothing is kept between two runs, but for
 # a unit that has a cache folder of its own.
 export DENO_DIR="\${CACHE_DIRECTORY:-${NO_CACHE}}" DENO_NO_UPDATE_CHECK=1 ${EXPORTS}
+${HIDE_HOME}
 exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 `;
 }
@@ -83,6 +90,7 @@ exec ${folder}/deno ${runBundle(`${folder}/main.js`)}
 export const BOOTSTRAP: string = `#!/bin/sh
 # Started by Lambda as its custom runtime: couchdb-backup on Deno, with exactly its permissions.
 export HOME="\${HOME:-/tmp}" DENO_DIR="\${DENO_DIR:-/tmp/.deno}" NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 ${EXPORTS}
+${HIDE_HOME}
 here=\${0%/*}
 exec "$here/deno" ${runBundle('"$here/program/main.js"')}
 `;

@@ -84,7 +84,9 @@ export function formatInZone(instant: Date, timeZone: string): string {
   });
   const part = Object.fromEntries(format.formatToParts(instant).map(({ type, value }) => [type, value]));
   const { weekday, year, month, day, hour, minute, second, timeZoneName } = part;
-  return `${weekday} ${year}-${month}-${day} ${hour}:${minute}:${second} ${timeZoneName}`;
+  // Node calls it GMT+0.
+  const offset = timeZoneName === "GMT+0" ? "GMT" : timeZoneName;
+  return `${weekday} ${year}-${month}-${day} ${hour}:${minute}:${second} ${offset}`;
 }
 
 /** How many days the month of `date` has. */

@@ -27,6 +27,19 @@ for (const version of VERSIONS) {
     assertMatch((await place.run("node", "--version")).stdout, new RegExp(`^v${version}\\.`));
   });
 
+  Deno.test(`under Node ${version} the package calls UTC as the other forms do`, async () => {
+    await using place = await Installed.make(version);
+    await place.write(
+      "config.yaml",
+      `database: {url: "http://127.0.0.1:9"}
+task: {often: {databases: [a], cron: "*-1-1", timezone: UTC}, there: {databases: [a], cron: "*-1-1", timezone: Europe/Berlin}}
+bucket: s3://data.example.com/folder
+`,
+    );
+    const { stdout } = await place.gives(0, "plan", "--offline", "--from", "2026-06-01", "--count", "1");
+    assertEquals(stdout.match(/20.* GMT.*$/gm), ["2027-01-01 00:00:00 GMT", "2027-01-01 00:00:00 GMT+1"]);
+  });
+
   Deno.test(`under Node ${version} npx runs the package from its archive in an empty folder, and npm installs it for all`, async () => {
     const { stdout: node } = await execute("sh", ["scripts/ci/node.sh", version]);
     const archive = await (packed ??= tarball());

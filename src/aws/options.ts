@@ -7,7 +7,7 @@ import type { ContainerAgent } from "./container_credentials.ts";
 
 /** What the environment says of the places where AWS keys may be when none are given. */
 export interface KeySources {
-  /** The region whose token service is asked for a role; absent: that of the profile, else what the SDK takes. */
+  /** The region whose token service is asked for a role, unless its profile has one. @default us-east-1 */
   region?: string | undefined;
   /** `AWS_PROFILE`. */
   profile?: string | undefined;

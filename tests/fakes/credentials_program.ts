@@ -3,7 +3,7 @@
  * it by itself. The argument is the `KeySources` as JSON.
  */
 import { openCredentials } from "../../src/aws/credential_chain.ts";
-import { AwsError } from "../../src/errors.ts";
+import { AwsError, describeError } from "../../src/errors.ts";
 
 /** What is printed: keys, or why there are none. */
 export interface FoundCredentials {
@@ -11,7 +11,8 @@ export interface FoundCredentials {
   secretAccessKey?: string;
   sessionToken?: string;
   expiresAt?: string;
-  error?: { message: string; code?: string };
+  /** `described`: with its causes. */
+  error?: { message: string; described: string; code?: string };
 }
 
 async function find(): Promise<FoundCredentials> {
@@ -26,7 +27,9 @@ async function find(): Promise<FoundCredentials> {
   } catch (error) {
     if (!(error instanceof AwsError)) throw error;
     const { code } = error.facts;
-    return { error: { message: error.message, ...typeof code === "string" && { code } } };
+    return {
+      error: { message: error.message, described: describeError(error), ...typeof code === "string" && { code } },
+    };
   }
 }
 

@@ -8,7 +8,7 @@ import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import { openCredentials } from "./credential_chain.ts";
-import type { Credentials } from "./credentials.ts";
+import { type Credentials, isSameCredentials } from "./credentials.ts";
 import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 import { domainsOf } from "./partition.ts";
@@ -34,6 +34,13 @@ export interface AwsCall {
 /** AWS's own certificates are known everywhere: what is not is that of a firewall which looks into TLS. */
 const AUTHORITY = "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)";
 const TIMEOUT_MS = 10_000;
+/** What AWS says of keys that it does not take, or not any more. */
+const REFUSES_KEYS = new Set([
+  "ExpiredToken",
+  "ExpiredTokenException",
+  "InvalidClientTokenId",
+  "UnrecognizedClientException",
+]);
 const refusalSchema = z.looseObject({
   __type: z.string().optional(),
   message: z.string().optional(),
@@ -51,9 +58,22 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
   const addresses = { bases: endpoint === undefined ? addressesOf(call) : [endpoint].flat(), signal };
+  const callWith = (keys: Credentials) => callOnce(call, { ...addresses, credentials: keys });
+  const callSigned = async () => {
+    const keys = await credentials();
+    try {
+      return await callWith(keys);
+    } catch (error) {
+      if (!(error instanceof AwsError && REFUSES_KEYS.has(error.facts.code))) throw error;
+      // They may have been replaced where they come from.
+      const others = await credentials(keys);
+      if (isSameCredentials(others, keys)) throw error;
+      return await callWith(others);
+    }
+  };
   for (let attempt = 1;; attempt++) {
     try {
-      return await callOnce(call, { ...addresses, credentials: await credentials() });
+      return await callSigned();
     } catch (error) {
       signal?.throwIfAborted();
       if (attempt >= DEFAULT_RETRY.attempts || !isTransient(error)) throw error;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { createHash } from "node:crypto";
-import { AwsError } from "../../src/errors.ts";
+import { AwsError, StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { bundle } from "../../scripts/bundle.ts";
 import { PERMISSIONS } from "../../scripts/run_flags.ts";
@@ -47,8 +47,9 @@ async function findWith(
   env: Record<string, string>,
   keySources: KeySources,
   program: string = PROGRAM,
+  ...more: string[]
 ): Promise<FoundCredentials> {
-  const args = ["run", "--quiet", "--no-prompt", ...PERMISSIONS, program, JSON.stringify(keySources)];
+  const args = ["run", "--quiet", "--no-prompt", ...PERMISSIONS, program, JSON.stringify(keySources), ...more];
   const own = { DENO_DIR: await denoFolder(), ...env };
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, env: own }).output();
   assertEquals(new TextDecoder().decode(stderr), "");
@@ -97,6 +98,15 @@ Deno.test("openCredentials() takes the keys of a profile", async () => {
   const { error } = await findWith(env, { ...sources, profile: "typo" });
   assertEquals(error?.code, "no_credentials");
   assertStringIncludes(error!.message, 'Cannot use the AWS profile "typo"');
+  await Deno.remove(file);
+});
+
+Deno.test("openCredentials() reads a profile again whose keys are refused", async () => {
+  const text = (id: string) => `[work]\naws_access_key_id = ${id}\naws_secret_access_key = w\naws_session_token = t\n`;
+  const file = await profileFile(text("OLD"));
+  const env = { AWS_SHARED_CREDENTIALS_FILE: file, AWS_CONFIG_FILE: "/dev/null" };
+  const sources = { ...NOWHERE, profile: "work", profileFiles: [file] };
+  assertEquals((await findWith(env, sources, PROGRAM, file, text("NEW"))).accessKeyId, "NEW");
   await Deno.remove(file);
 });
 
@@ -342,6 +352,30 @@ Deno.test("S3Store goes on with new keys of the instance's role when the old one
   const keys = new Set(s3.requests.map(({ headers }) => /Credential=(\w+)/.exec(headers.authorization!)?.[1]));
   assertEquals([...keys], ["ASIA1", "ASIA2", "ASIA3"]);
   assertEquals(s3.requests.every(({ status }) => status === 200), true);
+  await s3.close();
+});
+
+Deno.test("S3Store takes the keys that have replaced those of a container's agent, which are refused before their end", async () => {
+  const s3 = await FakeS3.start();
+  await using agent = startRoleService({
+    onIssue: ({ accessKeyId, secretAccessKey, sessionToken }) =>
+      Object.assign(s3.keys, { accessKeyId, secretAccessKey, sessionToken }),
+  });
+  const keySources = { ...NOWHERE, container: { url: `${agent.url}/container` } };
+  const store = new S3Store({
+    bucket: "s3://test-bucket/folder",
+    endpoint: s3.url,
+    region: s3.keys.region,
+    keySources,
+  });
+  await store.replace("one", new Uint8Array([1]));
+  Object.assign(s3.keys, { accessKeyId: "ASIA0", sessionToken: "other" });
+  await store.replace("one", new Uint8Array([2]));
+  assertEquals(agent.issued(), 2);
+  assertEquals(s3.requests.map(({ status }) => status), [200, 403, 200]);
+  // Those that nobody replaces are refused once, with what S3 says.
+  Object.assign(s3.keys, { accessKeyId: "ASIA0", sessionToken: "other" });
+  await assertRejects(() => store.replace("one", new Uint8Array([3])), StoreError, "InvalidAccessKeyId");
   await s3.close();
 });
 

@@ -1,6 +1,7 @@
 /**
  * Prints which keys `openCredentials()` finds, as JSON, in an environment that a test has made for it: the AWS SDK reads
- * it by itself. The argument is the `KeySources` as JSON.
+ * it by itself. The argument is the `KeySources` as JSON. A file and a text behind it: the keys are refused, and the file
+ * holds that text when it is asked for others.
  */
 import { openCredentials } from "../../src/aws/credential_chain.ts";
 import { AwsError, describeError } from "../../src/errors.ts";
@@ -17,7 +18,13 @@ export interface FoundCredentials {
 
 async function find(): Promise<FoundCredentials> {
   try {
-    const found = await openCredentials({ keySources: JSON.parse(Deno.args[0]!) })();
+    const [sources, file, text] = Deno.args as [string, string?, string?];
+    const provider = openCredentials({ keySources: JSON.parse(sources) });
+    let found = await provider();
+    if (file !== undefined && text !== undefined) {
+      await Deno.writeTextFile(file, text);
+      found = await provider(found);
+    }
     return {
       accessKeyId: found.accessKeyId,
       secretAccessKey: found.secretAccessKey.reveal(),

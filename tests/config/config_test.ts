@@ -263,10 +263,12 @@ Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in 
   for (const url of ["file:////a", "file:///a//b", "file:///a b/%C3%BC", "file:///a%20b/ü/50%25", "file:///a[1]|%23"]) {
     assertEquals(bucketOf(`"${url}"`), url);
   }
-  const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
-    "/a/../b",
-    'must have no "."',
-  ]] as const;
+  const refused = [
+    ["backups", 'is "backups", must be "s3://'],
+    ["/", "must be"],
+    ["/a/../b", 'must have no "."'],
+    ["s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/point/folder", "of an access point with its alias"],
+  ] as const;
   for (const [bucket, message] of refused) assertThrows(() => bucketOf(bucket), ConfigError, message);
 });
 

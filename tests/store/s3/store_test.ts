@@ -184,6 +184,16 @@ testFake("S3Store gives chunks the storage class, and nothing else", async ({ fa
   );
 });
 
+testFake("names the right to lock where a lock is refused", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, objectLock: { mode: "COMPLIANCE", days: 30 } }, QUICK);
+  for (const [operation, bytes] of [["PutObject", 1], ["CreateMultipartUpload", LARGE_BYTES]] as const) {
+    fake.inject(operation, { kind: "refuse", status: 403, code: "AccessDenied" });
+    const create = () => store.create([`chunk${bytes}`], pieces(patternBytes(bytes)), { kind: "chunk" });
+    const error = await assertRejects(create, StoreError);
+    assertStringIncludes(error.hint!, "Allow s3:PutObject and s3:PutObjectRetention on s3://");
+  }
+});
+
 testFake("locks chunks and manifests, and nothing that is replaced later", async ({ fake, options }) => {
   const store = new S3Store({ ...options, objectLock: { mode: "COMPLIANCE", days: 30 } }, QUICK);
   const before = Date.now();

@@ -187,7 +187,8 @@ async function lookInContainer({ container }: KeySources): Promise<Credentials |
 async function lookAtInstance({ metadataEndpoints }: KeySources): Promise<Credentials | string> {
   if (metadataEndpoints?.length === 0) return "AWS_EC2_METADATA_DISABLED is set";
   const credentials = await readInstanceCredentials({ endpoints: metadataEndpoints });
-  return credentials ?? "its metadata service answers neither over IPv4 nor over IPv6";
+  return credentials ??
+    "its metadata service answers neither over IPv4 nor over IPv6 (in a container: the hop limit has to be 2)";
 }
 
 /** What the SDK's clients of STS, SSO and sign-in are made with. */

@@ -54,10 +54,10 @@ const refusalSchema = z.looseObject({
  * @throws AwsError whose code is AWS's (`AccessDeniedException`), or `unreachable`.
  */
 export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOptions): Promise<unknown> {
-  const { endpoints = {}, signal } = options;
+  const { endpoints = {}, fips, signal } = options;
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
-  const addresses = { bases: endpoint === undefined ? addressesOf(call) : [endpoint].flat(), signal };
+  const addresses = { bases: endpoint === undefined ? addressesOf({ ...call, fips }) : [endpoint].flat(), signal };
   const callWith = (keys: Credentials) => callOnce(call, { ...addresses, credentials: keys });
   const callSigned = async () => {
     const keys = await credentials();
@@ -84,10 +84,20 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
   }
 }
 
-/** The dual-stack address, then the older one, whose name an interface endpoint in a VPC may have for itself. */
-export function addressesOf({ service, region }: Pick<AwsCall, "service" | "region">): string[] {
+/**
+ * The dual-stack address, then the older one, whose name an interface endpoint in a VPC may have for itself. With FIPS
+ * they have names of their own; in GovCloud the plain one is such an address, too, but for Secrets Manager.
+ */
+export function addressesOf(
+  { service, region, fips = false }: Pick<AwsCall, "service" | "region"> & Pick<AwsOptions, "fips">,
+): string[] {
   const { domain, dualStack } = domainsOf(region);
-  return [`https://${service}.${region}.${dualStack}`, `https://${service}.${region}.${domain}`];
+  const name = fips ? `${service}-fips` : service;
+  const hosts = [`${name}.${region}.${dualStack}`, `${name}.${region}.${domain}`];
+  if (fips && region.startsWith("us-gov-") && service !== "secretsmanager") {
+    hosts.push(`${service}.${region}.${domain}`);
+  }
+  return hosts.map((host) => `https://${host}`);
 }
 
 async function callOnce(

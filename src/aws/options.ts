@@ -40,6 +40,8 @@ export interface AwsOptions extends KeyOptions {
    * not named is AWS's own.
    */
   endpoints?: Readonly<Partial<Record<AwsService, string | readonly string[] | undefined>>> | undefined;
+  /** Whether only addresses count whose cryptography is validated by FIPS 140 (`AWS_USE_FIPS_ENDPOINT`). */
+  fips?: boolean | undefined;
 }
 
 /** What every call of a service takes. */

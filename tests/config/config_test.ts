@@ -385,6 +385,16 @@ Deno.test("parseConfig() takes from AWS's variables what the config does not say
   ]);
 });
 
+Deno.test("parseConfig() heeds AWS's variables for addresses of FIPS 140, and for passing over those that are set", () => {
+  const { bucket, aws } = parse(`${DATABASE}${TASK}${BUCKET}`, { AWS_USE_FIPS_ENDPOINT: "True" });
+  assertEquals([bucket.fips, aws.fips], [true, true]);
+  const plain = parse(`${DATABASE}${TASK}${BUCKET}`, { AWS_USE_FIPS_ENDPOINT: "false" });
+  assertEquals([plain.bucket.fips, plain.aws.fips], [undefined, undefined]);
+  const env = { AWS_ENDPOINT_URL_S3: "http://s3", AWS_ENDPOINT_URL: "http://all" };
+  const ignoring = parse(`${DATABASE}${TASK}${BUCKET}`, { ...env, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: "true" });
+  assertEquals([ignoring.bucket.endpoint, ignoring.aws.endpoints?.ssm], [undefined, undefined]);
+});
+
 Deno.test("parseConfig() puts variables in place of ${NAME}, once, and never as YAML", () => {
   const text = `database: {url: "http://\${HOST}:5984", login: "\${USER}", password: "a\${PW}b"}
 task:

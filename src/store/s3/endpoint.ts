@@ -63,6 +63,8 @@ export interface BucketAddress {
   region: string;
   /** Absent for AWS itself. */
   endpoint?: string | undefined;
+  /** Whether AWS's addresses are those validated by FIPS 140, which are there in America only. @default false */
+  fips?: boolean | undefined;
   /** @default what {@linkcode addressingStyle} says */
   addressing?: AddressingStyle | undefined;
 }
@@ -83,10 +85,11 @@ export function addressingStyle({ bucket, endpoint }: Pick<BucketAddress, "bucke
  * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html
  */
 export function bucketUrls(address: BucketAddress): string[] {
-  const { bucket, region, endpoint, addressing = addressingStyle(address) } = address;
+  const { bucket, region, endpoint, fips = false, addressing = addressingStyle(address) } = address;
   const { domain } = domainsOf(region);
+  const s3 = fips ? "s3-fips" : "s3";
   const bases = endpoint === undefined
-    ? [`https://s3.dualstack.${region}.${domain}`, `https://s3.${region}.${domain}`]
+    ? [`https://${s3}.dualstack.${region}.${domain}`, `https://${s3}.${region}.${domain}`]
     : [endpoint.replace(/\/+$/, "")];
   return bases.map((base) => addressing === "virtual" ? base.replace("://", `://${bucket}.`) : `${base}/${bucket}`);
 }

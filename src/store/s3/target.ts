@@ -16,6 +16,7 @@ export function targetOf(options: StoreOptions, { fetch, log }: Pick<StoreContex
     ...location,
     region: options.region,
     endpoint,
+    ...options.fips === true && { fips: true },
     addressing: checkAddressing({ ...location, endpoint, addressing: options.addressing }),
     credentials: openCredentials(options),
     fetch,

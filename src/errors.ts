@@ -165,7 +165,10 @@ export function isNotFound(error: unknown): error is StoreError {
 
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
-  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `bad_answer`, `tls`, or `unreachable`. */
+  /**
+   * AWS's code (`AccessDeniedException`), `no_credentials`, `keys_refused` where whoever hands them out has said no,
+   * `bad_secret`, `bad_answer`, `tls`, or `unreachable`.
+   */
   code: string;
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
@@ -244,6 +247,7 @@ const FATAL_CODE = new Set([
   "ENOSPC",
   "EROFS",
   "not_mounted",
+  "keys_refused",
   "tls",
 ]);
 

@@ -59,6 +59,7 @@ Deno.test("isTransient() knows what a little patience can heal", () => {
     [aws({ code: "InternalServiceError", status: 500 }), true],
     [aws({ code: "AccessDeniedException", status: 400 }), false],
     [aws({ code: "no_credentials" }), false],
+    [aws({ code: "keys_refused", status: 403 }), false],
     [new TypeError("a defect"), false],
     ["timeout", false],
     [undefined, false],
@@ -82,6 +83,7 @@ Deno.test("isFatalForRun() tells what every further database would meet as well"
     [store({ code: "AccessDenied", status: 403 }), false],
     [store({ code: "exists" }), false],
     [aws({ code: "ExpiredToken", status: 400 }), true],
+    [aws({ code: "keys_refused", status: 403 }), true],
     [aws({ code: "no_credentials" }), false],
     [new Error("a defect"), false],
   ];

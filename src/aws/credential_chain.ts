@@ -143,10 +143,18 @@ class HintedError extends Error {
   }
 }
 
-/** That no keys came of something, with the best hint that is known. */
+/** That no keys came of something, with the best hint that is known, and whether others will fare better. */
 function noKeys(message: string, error: unknown, otherwise: string): AwsError {
-  const { hint = otherwise } = error as { hint?: string };
-  return new AwsError(message, { code: "no_credentials" }, { cause: error, hint });
+  const { hint = otherwise, $metadata } = error as { hint?: string; $metadata?: { httpStatusCode?: number } };
+  if (error instanceof NoAnswer) {
+    return new AwsError(message, { code: error.isUnreachable ? "unreachable" : "tls" }, { cause: error, hint });
+  }
+  const status = $metadata?.httpStatusCode;
+  const isRefusal = status !== undefined && status >= 400 && status < 500 && !/Throttl|TooMany/.test(String(error));
+  if (isRefusal) return new AwsError(message, { code: "keys_refused", status }, { cause: error, hint });
+  // With a status that is worth another try, where there was an answer.
+  const facts = { code: "no_credentials", ...status !== undefined && { status: 503 } };
+  return new AwsError(message, facts, { cause: error, hint });
 }
 
 async function lookAtWebIdentity({ webIdentity, region }: KeySources): Promise<Credentials | string> {
@@ -226,6 +234,8 @@ export async function onEitherStack<T>(ask: (config: SdkConfig) => Promise<T>): 
     } catch (error) {
       // Where the SDK has wrapped it, or said something else in its place.
       const found = requestHandler.failure ?? error;
+      // An address of the environment's own, or a partition of AWS, that has no other one.
+      if (unreachable !== undefined && found instanceof Error && found.name === "EndpointError") throw unreachable;
       if (!isUnreachable(found)) throw found;
       unreachable ??= found;
     }

@@ -222,9 +222,23 @@ Deno.test("openCredentials() asks SSO in its own region, whatever that of the co
   const sources = { ...NOWHERE, profile: "sso", profileFiles: [`${home}/.aws/config`], region: "eu-central-1" };
   const { error } = await findWith({ HOME: home, HTTPS_PROXY: proxy.url }, sources);
   assertStringIncludes(error!.message, "Cannot use the AWS profile");
+  assertEquals(error!.code, "unreachable");
   const [first, dual] = proxy.hosts.filter((host) => host.startsWith("portal."));
   assertEquals([first, dual], ["portal.sso.us-west-2.amazonaws.com", "portal.sso.us-west-2.api.aws"]);
   await Deno.remove(home, { recursive: true });
+});
+
+Deno.test("openCredentials() says that a token service of one's own is out of reach, and nothing of other addresses", async () => {
+  const file = await profileFile("token-of-the-pod");
+  const env = {
+    AWS_WEB_IDENTITY_TOKEN_FILE: file,
+    AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",
+    AWS_ENDPOINT_URL_STS: "http://127.0.0.1:1",
+  };
+  const { error } = await findWith(env, { ...NOWHERE, webIdentity: true });
+  assertEquals(error?.code, "unreachable");
+  assertStringIncludes(error!.described, "no answer from 127.0.0.1:1");
+  await Deno.remove(file);
 });
 
 Deno.test("openCredentials() takes a profile with a web identity of its own, also as the source of another role", async () => {
@@ -301,7 +315,7 @@ Deno.test("openCredentials() takes no other keys where the default profile has a
     AWS_ENDPOINT_URL_STS: `http://127.0.0.1:${service.addr.port}`,
   };
   const { error } = await findWith(env, { ...NOWHERE, profileFiles: [file], metadataEndpoints: [instance.url] });
-  assertEquals(error?.described, 'Cannot use the AWS profile "default": not you');
+  assertEquals([error?.described, error?.code], ['Cannot use the AWS profile "default": not you', "keys_refused"]);
   assertEquals(instance.requests, []);
   await Deno.remove(file);
 });

@@ -235,6 +235,15 @@ const TRANSIENT_CODE = new Set([
   "RequestTimeout",
   "RequestTimeTooSkewed",
   "ConditionalRequestConflict",
+  // AWS's services beside S3 say so with 400, and S3 does where KMS, which has its key, is asked too often.
+  "BandwidthLimitExceeded",
+  "KMS.ThrottlingException",
+  "RequestLimitExceeded",
+  "RequestThrottled",
+  "RequestThrottledException",
+  "Throttling",
+  "ThrottlingException",
+  "TooManyRequestsException",
 ]);
 
 const FATAL_CODE = new Set([

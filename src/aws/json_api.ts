@@ -15,6 +15,12 @@ import { domainsOf } from "./partition.ts";
 import { findReachable, forgetReachable } from "./reach.ts";
 import { RequestSigner } from "./signer.ts";
 
+/** How far AWS's clock is ahead of this machine's: by what is signed, and by the last answer. */
+interface Clock {
+  signAheadMs: number;
+  seenAheadMs: number;
+}
+
 /** What is asked of a service. */
 export interface AwsCall {
   service: AwsService;
@@ -34,6 +40,8 @@ export interface AwsCall {
 /** AWS's own certificates are known everywhere: what is not is that of a firewall which looks into TLS. */
 const AUTHORITY = "the variable DENO_CERT (Node: NODE_EXTRA_CA_CERTS)";
 const TIMEOUT_MS = 10_000;
+/** AWS takes signatures that are five minutes off. */
+const LEAST_SKEW_MS = 60_000;
 /** What AWS says of keys that it does not take, or not any more. */
 const REFUSES_KEYS = new Set([
   "ExpiredToken",
@@ -58,7 +66,17 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
   const addresses = { bases: endpoint === undefined ? addressesOf({ ...call, fips }) : [endpoint].flat(), signal };
-  const callWith = (keys: Credentials) => callOnce(call, { ...addresses, credentials: keys });
+  const clock: Clock = { signAheadMs: 0, seenAheadMs: 0 };
+  const callWith = async (keys: Credentials) => {
+    const once = () => callOnce(call, { ...addresses, credentials: keys, clock });
+    try {
+      return await once();
+    } catch (error) {
+      if (!refusesClock(error) || Math.abs(clock.seenAheadMs - clock.signAheadMs) < LEAST_SKEW_MS) throw error;
+      clock.signAheadMs = clock.seenAheadMs;
+      return await once();
+    }
+  };
   const callSigned = async () => {
     const keys = await credentials();
     try {
@@ -102,16 +120,18 @@ export function addressesOf(
 
 async function callOnce(
   call: AwsCall,
-  options: { bases: readonly string[]; credentials: Credentials; signal: AbortSignal | undefined },
+  options: { bases: readonly string[]; credentials: Credentials; clock: Clock; signal: AbortSignal | undefined },
 ): Promise<unknown> {
-  const { bases, credentials, signal } = options;
+  const { bases, credentials, clock, signal } = options;
   const service = bases.join(" ");
   let base = bases[0]!;
   base = bases[await ifReachable(orAborted(findReachable(service, bases), signal))]!;
-  const { url, ...request } = await sign(call, base, credentials);
+  const { url, ...request } = await sign(call, { base, credentials, aheadMs: clock.signAheadMs });
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   const sent = { ...request, redirect: "manual", signal: signal ? AbortSignal.any([signal, limit]) : limit } as const;
   const response = await ifReachable(fetch(url, sent));
+  const aheadMs = Date.parse(response.headers.get("date") ?? "") - Date.now();
+  if (!Number.isNaN(aheadMs)) clock.seenAheadMs = aheadMs;
   const text = await ifReachable(readShort(response));
   if (response.status === 200) return parseJson(text);
   throw refusal(call, response, text);
@@ -132,7 +152,18 @@ async function callOnce(
   }
 }
 
-async function sign({ service, region, target, version, input }: AwsCall, base: string, credentials: Credentials) {
+/** Whether AWS finds the moment of a signature too far from its own. */
+function refusesClock(error: unknown): boolean {
+  if (!(error instanceof AwsError)) return false;
+  const { code } = error.facts;
+  return code === "RequestTimeTooSkewed" || code === "RequestExpired" ||
+    (code === "InvalidSignatureException" && /expired|not yet current/i.test(error.message));
+}
+
+async function sign(
+  { service, region, target, version, input }: AwsCall,
+  { base, credentials, aheadMs }: { base: string; credentials: Credentials; aheadMs: number },
+) {
   const { accessKeyId, secretAccessKey, sessionToken } = credentials;
   const body = JSON.stringify(input);
   const signed = await new RequestSigner({
@@ -145,6 +176,7 @@ async function sign({ service, region, target, version, input }: AwsCall, base: 
     ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
     service,
     region,
+    datetime: new Date(Date.now() + aheadMs).toISOString().replaceAll(/[:-]|\.\d{3}/g, ""),
   }).sign();
   return { url: signed.url, method: signed.method, headers: signed.headers, body };
 }

@@ -211,32 +211,51 @@ export interface SdkConfig {
 /** Where STS is asked if nobody says a region, as the SDK has it. */
 const DEFAULT_REGION = "us-east-1";
 
+const CHOICES: readonly { useDualstackEndpoint?: boolean }[] = [
+  {},
+  { useDualstackEndpoint: true },
+  { useDualstackEndpoint: false },
+];
+/** Which of the choices has answered last, for as long as the process lives. */
+const ANSWERED = { choice: 0 };
+
 /**
  * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says
- * otherwise, or, where that cannot be reached, at the dual-stack one or the older one.
+ * otherwise, or, where that cannot be reached, at the dual-stack one or the older one. The one that answers is asked
+ * first the next time.
  *
  * @throws What the first one failed with, where no other can be reached either.
  */
-export async function onEitherStack<T>(ask: (config: SdkConfig) => Promise<T>): Promise<T> {
+export async function onEitherStack<T>(
+  ask: (config: SdkConfig) => Promise<T>,
+  answered: { choice: number } = ANSWERED,
+): Promise<T> {
   // Without these it would ask the system for the home folder, which the program may not (docs/security.md).
   process.env.HOME ||= "/";
   process.env.AWS_LOGIN_CACHE_DIRECTORY ||= join(process.env.HOME, ".aws", "login", "cache");
   let unreachable: unknown;
-  for (const choice of [{}, { useDualstackEndpoint: true }, { useDualstackEndpoint: false }]) {
+  const first = answered.choice;
+  for (const index of [first, ...CHOICES.keys().filter((other) => other !== first)]) {
     const requestHandler = new SdkFetch();
     try {
-      return await ask({
+      const answer = await ask({
         requestHandler,
         maxAttempts: 2,
         defaultUserAgentProvider: () => Promise.resolve([[PROGRAM_NAME, VERSION]]),
-        ...choice,
+        ...CHOICES[index],
       });
+      answered.choice = index;
+      return answer;
     } catch (error) {
       // Where the SDK has wrapped it, or said something else in its place.
       const found = requestHandler.failure ?? error;
       // An address of the environment's own, or a partition of AWS, that has no other one.
       if (unreachable !== undefined && found instanceof Error && found.name === "EndpointError") throw unreachable;
-      if (!isUnreachable(found)) throw found;
+      if (!isUnreachable(found)) {
+        // Also of an answer that refuses.
+        answered.choice = index;
+        throw found;
+      }
       unreachable ??= found;
     }
   }

@@ -401,12 +401,23 @@ Deno.test("onEitherStack() asks STS at its other address where one cannot be rea
     return failure === undefined ? Promise.resolve("keys") : Promise.reject(failure);
   };
   const gone = (code: string) => Object.assign(new Error(code), { code });
-  assertEquals(await onEitherStack(failing()), "keys");
-  assertEquals(await onEitherStack(failing(gone("ENOTFOUND"))), "keys");
+  assertEquals(await onEitherStack(failing(), { choice: 0 }), "keys");
+  assertEquals(await onEitherStack(failing(gone("ENOTFOUND")), { choice: 0 }), "keys");
   const silent = Object.assign(new Error("silent"), { name: "TimeoutError" });
-  assertEquals(await onEitherStack(failing(new Error("no", { cause: gone("ECONNREFUSED") }), silent)), "keys");
+  const answered = { choice: 0 };
+  const third = failing(new Error("no", { cause: gone("ECONNREFUSED") }), silent);
+  assertEquals(await onEitherStack(third, answered), "keys");
   assertEquals(asked, [undefined, undefined, true, undefined, true, false]);
+  // What has answered is asked first from then on, and the others where it does not any more.
+  assertEquals(await onEitherStack(failing(gone("ENOTFOUND")), answered), "keys");
+  assertEquals(asked.slice(6), [false, undefined]);
+  await assertRejects(
+    () => onEitherStack(failing(gone("ENOTFOUND"), new Error("AccessDenied")), answered),
+    Error,
+    "Access",
+  );
+  assertEquals(answered.choice, 1);
   const all = failing(gone("ENOTFOUND"), silent, gone("ENETUNREACH"));
-  await assertRejects(() => onEitherStack(all), Error, "ENOTFOUND");
-  await assertRejects(() => onEitherStack(failing(new Error("AccessDenied"))), Error, "AccessDenied");
+  await assertRejects(() => onEitherStack(all, { choice: 0 }), Error, "ENOTFOUND");
+  await assertRejects(() => onEitherStack(failing(new Error("AccessDenied")), { choice: 0 }), Error, "AccessDenied");
 });

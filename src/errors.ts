@@ -165,7 +165,10 @@ export function isNotFound(error: unknown): error is StoreError {
 
 /** What is known of a failed conversation with a service of AWS other than S3. */
 export interface AwsFacts {
-  /** AWS's code (`AccessDeniedException`), `no_credentials`, `bad_secret`, `bad_answer`, `tls`, or `unreachable`. */
+  /**
+   * AWS's code (`AccessDeniedException`), `no_credentials`, `keys_refused` where whoever hands them out has said no,
+   * `bad_secret`, `bad_answer`, `tls`, or `unreachable`.
+   */
   code: string;
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
@@ -232,6 +235,15 @@ const TRANSIENT_CODE = new Set([
   "RequestTimeout",
   "RequestTimeTooSkewed",
   "ConditionalRequestConflict",
+  // AWS's services beside S3 say so with 400, and S3 does where KMS, which has its key, is asked too often.
+  "BandwidthLimitExceeded",
+  "KMS.ThrottlingException",
+  "RequestLimitExceeded",
+  "RequestThrottled",
+  "RequestThrottledException",
+  "Throttling",
+  "ThrottlingException",
+  "TooManyRequestsException",
 ]);
 
 const FATAL_CODE = new Set([
@@ -244,6 +256,7 @@ const FATAL_CODE = new Set([
   "ENOSPC",
   "EROFS",
   "not_mounted",
+  "keys_refused",
   "tls",
 ]);
 

@@ -397,6 +397,11 @@ Deno.test("template.yaml mails the cause of a run that fails, times out or is st
   assertEquals(template.Parameters.NotificationEmail!.Default, "");
 });
 
+/** The statements of a policy. */
+function statementsOf(name: string): { Sid: string; Resource: unknown }[] {
+  return resources[name]!.Properties.PolicyDocument.Statement;
+}
+
 /** These roles, and what restores where it is there. */
 function rolesOf(names: readonly string[]): unknown {
   const roles = names.map((Ref) => ({ Ref }));
@@ -431,6 +436,19 @@ Deno.test("template.yaml bounds every role, and gives each key to whoever has to
     resources.Function!.Properties.ReservedConcurrentExecutions,
     given("HasReservedConcurrency", "ReservedConcurrency"),
   );
+  // Lambda refuses to reserve any in an account that has no more than ten.
+  for (const { Properties: { ReservedConcurrentExecutions: reserved } } of functions) {
+    assertEquals(reserved["Fn::If"][0], "HasReservedConcurrency");
+  }
+});
+
+Deno.test("template.yaml lets the function lock what it stores where the config has object_lock, and else not", () => {
+  const locking = Object.entries(resources).filter(([, one]) => JSON.stringify(one).includes("s3:PutObjectRetention"));
+  assertEquals(locking.map(([name, { Condition, Properties }]) => [name, Condition, Properties.Roles]), [
+    ["FunctionMayLock", "Locks", [{ Ref: "FunctionRole" }]],
+  ]);
+  const stored = statementsOf("FunctionRights").find(({ Sid }) => Sid === "WriteBackups")!;
+  assertEquals(statementsOf("FunctionMayLock")[0]!.Resource, stored.Resource);
 });
 
 Deno.test("template.yaml has every parameter in a group and with a label, and docs/lambda.md explains each", async () => {

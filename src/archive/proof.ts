@@ -9,6 +9,7 @@ import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
+import { ifInReach } from "./run_folder.ts";
 
 /** Some hundred bytes are written. */
 const MOST_BYTES = 1 << 16;
@@ -68,7 +69,7 @@ export async function storeProof(
   return proof;
 }
 
-/** The last proofs. One that is not what it should be counts for none. @throws StoreError when the store fails. */
+/** The last proofs. One that is not what it should be, or out of reach, counts for none. @throws StoreError when the store fails. */
 export async function readProofs(repository: Repository, options: StoreCallOptions): Promise<Proofs> {
   const [verify, testRestore] = await Promise.all([
     readProof(repository, "verify", options),
@@ -83,7 +84,8 @@ async function readProof(
   options: StoreCallOptions,
 ): Promise<Proof | undefined> {
   const limits = { ...options, mostBytes: MOST_BYTES };
-  return await readJson(repository.store, keyOf(repository, kind), { ...limits, schema: proofSchema });
+  return (await ifInReach(readJson(repository.store, keyOf(repository, kind), { ...limits, schema: proofSchema })))
+    .found;
 }
 
 /** Repositories that share a prefix have proofs of their own. */

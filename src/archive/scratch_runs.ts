@@ -10,6 +10,7 @@ import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
+import { ifInReach } from "./run_folder.ts";
 
 const NAME = "scratch-runs.json";
 const MOST_BYTES = 1 << 20;
@@ -21,10 +22,12 @@ const runsSchema = z.object({
   runs: z.array(z.object({ run: z.string().regex(/^[0-9a-f]{8}$/), at: z.iso.datetime() })),
 });
 
-/** By its short id, when each run began. What is not as it should be counts for none. */
+/** By its short id, when each run began. What is not as it should be, or out of reach, counts for none. */
 export async function readScratchRuns(repository: Repository, options: StoreCallOptions): Promise<Map<string, Date>> {
   const limits = { ...options, mostBytes: MOST_BYTES };
-  const known = await readJson(repository.store, keyOf(repository), { ...limits, schema: runsSchema });
+  const { found: known } = await ifInReach(
+    readJson(repository.store, keyOf(repository), { ...limits, schema: runsSchema }),
+  );
   return new Map((known?.runs ?? []).map(({ run, at }) => [run, new Date(at)]));
 }
 

@@ -4,6 +4,7 @@
  */
 import { shellWord } from "../shell_word.ts";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import process from "node:process";
 import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
@@ -12,6 +13,7 @@ import { readContainerCredentials } from "./container_credentials.ts";
 import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
 import { readInstanceCredentials } from "./imds.ts";
 import type { KeyOptions, KeySources } from "./options.ts";
+import { NoAnswer, SdkFetch } from "./sdk_fetch.ts";
 
 /** One for each set of places: calls of several services, and one after the other, need not look for keys anew. */
 const providers = new WeakMap<KeySources, CredentialProvider>();
@@ -74,13 +76,29 @@ async function lookInProfile({ profile, profileFiles, region }: KeySources): Pro
   const { fromIni } = await import("@aws-sdk/credential-provider-ini");
   const name = profile ?? "default";
   try {
-    // The files may have changed since a service that runs for months has read them.
-    const ask = (clientConfig: StsConfig) => fromIni({ profile: name, clientConfig, ignoreCache: true })();
-    return fromSdk(await onEitherStack(ask, region));
+    return fromSdk(
+      await onEitherStack((clientConfig) =>
+        fromIni({
+          profile: name,
+          // Without the region, which would be taken for that of SSO, too.
+          clientConfig,
+          parentClientConfig: { region: region ?? DEFAULT_REGION },
+          roleAssumerWithWebIdentity: (role) => assumeWithWebIdentity(role, { ...clientConfig, region }),
+          mfaCodeProvider: () => Promise.resolve(""),
+          clientPlugins: [REFUSE_MFA],
+          // The files may have changed since a service that runs for months has read them.
+          ignoreCache: true,
+        })()
+      ),
+    );
   } catch (error) {
     const isProcess = error instanceof Error && error.message.includes("Requires run access");
-    // A profile that was named has to work; the default one may only hold a region.
-    if (profile === undefined) return isProcess ? "its credential_process is not run" : describeError(error);
+    // A profile that was named has to work; the default one may only hold a region. Where it has more that fails, other
+    // keys would be those of somebody else.
+    const isEmpty = (error as { tryNextLink?: unknown }).tryNextLink === true;
+    if (profile === undefined && (isProcess || isEmpty)) {
+      return isProcess ? "its credential_process is not run" : describeError(error);
+    }
     if (isProcess) {
       throw new AwsError(`Cannot use the AWS profile "${name}": its credential_process is not run`, {
         code: "no_credentials",
@@ -89,25 +107,84 @@ async function lookInProfile({ profile, profileFiles, region }: KeySources): Pro
           "AWS_SESSION_TOKEN, or use a profile with keys, a role or SSO",
       });
     }
-    throw new AwsError(`Cannot use the AWS profile "${name}"`, { code: "no_credentials" }, {
-      cause: error,
-      hint: `Try "aws sts get-caller-identity --profile ${
-        shellWord(name)
-      }"; an SSO session may have to be opened again`,
-    });
+    const otherwise = `Try "aws sts get-caller-identity --profile ${
+      shellWord(name)
+    }"; an SSO session may have to be opened again`;
+    throw noKeys(`Cannot use the AWS profile "${name}"`, error, otherwise);
   }
+}
+
+/** Whoever is asked for a code by a program that nobody looks at: refused once the keys that it goes with are there. */
+const REFUSE_MFA = {
+  // deno-lint-ignore no-explicit-any
+  applyToStack(stack: any): void {
+    // deno-lint-ignore no-explicit-any
+    stack.add((next: any) => (args: any) => {
+      if (args.input.SerialNumber === undefined) return next(args);
+      throw new HintedError(
+        "its role wants a code of multi-factor authentication (mfa_serial), which cannot be typed here",
+        {
+          hint:
+            "Take a role without mfa_serial, or set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN to " +
+            'what "aws sts assume-role" or "aws configure export-credentials" prints',
+        },
+      );
+    }, { step: "initialize", name: "refuseMfa" });
+  },
+};
+
+/** An error within the SDK that knows what to do. */
+class HintedError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, { hint }: { hint: string }) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** That no keys came of something, with the best hint that is known, and whether others will fare better. */
+function noKeys(message: string, error: unknown, otherwise: string): AwsError {
+  const { hint = otherwise, $metadata } = error as { hint?: string; $metadata?: { httpStatusCode?: number } };
+  if (error instanceof NoAnswer) {
+    return new AwsError(message, { code: error.isUnreachable ? "unreachable" : "tls" }, { cause: error, hint });
+  }
+  const status = $metadata?.httpStatusCode;
+  const isRefusal = status !== undefined && status >= 400 && status < 500 && !/Throttl|TooMany/.test(String(error));
+  if (isRefusal) return new AwsError(message, { code: "keys_refused", status }, { cause: error, hint });
+  // With a status that is worth another try, where there was an answer.
+  const facts = { code: "no_credentials", ...status !== undefined && { status: 503 } };
+  return new AwsError(message, facts, { cause: error, hint });
 }
 
 async function lookAtWebIdentity({ webIdentity, region }: KeySources): Promise<Credentials | string> {
   if (!webIdentity) return "AWS_WEB_IDENTITY_TOKEN_FILE is not set";
   const { fromTokenFile } = await import("@aws-sdk/credential-provider-web-identity");
   try {
-    return fromSdk(await onEitherStack((clientConfig) => fromTokenFile({ clientConfig })(), region));
+    const ask = (config: SdkConfig) =>
+      fromTokenFile({ clientConfig: { ...config, region: region ?? DEFAULT_REGION } })();
+    return fromSdk(await onEitherStack(ask));
   } catch (error) {
-    throw new AwsError("Cannot take the role that AWS_ROLE_ARN names with a web identity", {
-      code: "no_credentials",
-    }, { cause: error, hint: "Check the role's trust policy, and AWS_WEB_IDENTITY_TOKEN_FILE" });
+    throw noKeys(
+      "Cannot take the role that AWS_ROLE_ARN names with a web identity",
+      error,
+      "Check the role's trust policy, and AWS_WEB_IDENTITY_TOKEN_FILE",
+    );
   }
+}
+
+/** The role of a profile with `web_identity_token_file`, for which the SDK would make a client of its own choice. */
+async function assumeWithWebIdentity(
+  role: { RoleArn?: string | undefined; RoleSessionName?: string | undefined; WebIdentityToken?: string | undefined },
+  { region = DEFAULT_REGION, ...config }: SdkConfig & { region?: string | undefined },
+): Promise<SdkKeys> {
+  const { fromWebToken } = await import("@aws-sdk/credential-provider-web-identity");
+  return await fromWebToken({
+    roleArn: role.RoleArn ?? "",
+    ...role.RoleSessionName !== undefined && { roleSessionName: role.RoleSessionName },
+    webIdentityToken: role.WebIdentityToken ?? "",
+    clientConfig: { ...config, region },
+  })();
 }
 
 async function lookInContainer({ container }: KeySources): Promise<Credentials | string> {
@@ -118,50 +195,83 @@ async function lookInContainer({ container }: KeySources): Promise<Credentials |
 async function lookAtInstance({ metadataEndpoints }: KeySources): Promise<Credentials | string> {
   if (metadataEndpoints?.length === 0) return "AWS_EC2_METADATA_DISABLED is set";
   const credentials = await readInstanceCredentials({ endpoints: metadataEndpoints });
-  return credentials ?? "its metadata service answers neither over IPv4 nor over IPv6";
+  return credentials ??
+    "its metadata service answers neither over IPv4 nor over IPv6 (in a container: the hop limit has to be 2)";
 }
 
-/** What the SDK's clients of STS are made with. */
-export interface StsConfig {
-  requestHandler: { connectionTimeout: number; requestTimeout: number };
+/** What the SDK's clients of STS, SSO and sign-in are made with. */
+export interface SdkConfig {
+  requestHandler: SdkFetch;
   maxAttempts: number;
-  region?: string;
   /** Who is asking, pairs of a name and a version. The SDK's own tells the kernel's release, which nobody may read here. */
   defaultUserAgentProvider: () => Promise<[name: string, version: string][]>;
   useDualstackEndpoint?: boolean;
 }
 
-const STS_CONFIG: StsConfig = {
-  requestHandler: { connectionTimeout: 2_000, requestTimeout: 10_000 },
-  maxAttempts: 2,
-  defaultUserAgentProvider: () => Promise.resolve([[PROGRAM_NAME, VERSION]]),
-};
+/** Where STS is asked if nobody says a region, as the SDK has it. */
+const DEFAULT_REGION = "us-east-1";
+
+const CHOICES: readonly { useDualstackEndpoint?: boolean }[] = [
+  {},
+  { useDualstackEndpoint: true },
+  { useDualstackEndpoint: false },
+];
+/** Which of the choices has answered last, for as long as the process lives. */
+const ANSWERED = { choice: 0 };
 
 /**
  * What STS answers at the address that the SDK has for it, which speaks IPv4 alone unless the environment says
- * otherwise, or, where that cannot be reached, at the dual-stack one or the older one.
+ * otherwise, or, where that cannot be reached, at the dual-stack one or the older one. The one that answers is asked
+ * first the next time.
  *
  * @throws What the first one failed with, where no other can be reached either.
  */
-export async function onEitherStack<T>(ask: (config: StsConfig) => Promise<T>, region?: string): Promise<T> {
-  // Without any of these it would ask the system for the home folder, which the program may not (docs/security.md).
-  const { HOME, USERPROFILE, HOMEPATH } = process.env;
-  if (!HOME && !USERPROFILE && !HOMEPATH) process.env.HOME = "/";
+export async function onEitherStack<T>(
+  ask: (config: SdkConfig) => Promise<T>,
+  answered: { choice: number } = ANSWERED,
+): Promise<T> {
+  letHomeBeKnown();
   let unreachable: unknown;
-  for (const choice of [{}, { useDualstackEndpoint: true }, { useDualstackEndpoint: false }]) {
+  const first = answered.choice;
+  for (const index of [first, ...CHOICES.keys().filter((other) => other !== first)]) {
+    const requestHandler = new SdkFetch();
     try {
-      return await ask({ ...STS_CONFIG, ...region !== undefined && { region }, ...choice });
+      const answer = await ask({
+        requestHandler,
+        maxAttempts: 2,
+        defaultUserAgentProvider: () => Promise.resolve([[PROGRAM_NAME, VERSION]]),
+        ...CHOICES[index],
+      });
+      answered.choice = index;
+      return answer;
     } catch (error) {
-      if (!isUnreachable(error)) throw error;
-      unreachable ??= error;
+      // Where the SDK has wrapped it, or said something else in its place.
+      const found = requestHandler.failure ?? error;
+      // An address of the environment's own, or a partition of AWS, that has no other one.
+      if (unreachable !== undefined && found instanceof Error && found.name === "EndpointError") throw unreachable;
+      if (!isUnreachable(found)) {
+        // Also of an answer that refuses.
+        answered.choice = index;
+        throw found;
+      }
+      unreachable ??= found;
     }
   }
   throw unreachable;
 }
 
+/** Without these variables the SDK would ask the system for the home folder, which the program may not (docs/security.md). */
+function letHomeBeKnown(): void {
+  const { HOME, USERPROFILE, HOMEPATH } = process.env;
+  if (!HOME && !USERPROFILE && !HOMEPATH) process.env.HOME = "/";
+  const home = process.env.HOME || USERPROFILE || HOMEPATH || "/";
+  process.env.AWS_LOGIN_CACHE_DIRECTORY ||= join(home, ".aws", "login", "cache");
+}
+
 /** Whether an error of the SDK means that nobody has answered. */
 function isUnreachable(error: unknown): boolean {
   for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
+    if (current instanceof NoAnswer) return current.isUnreachable;
     const code = (current as { code?: unknown }).code;
     if (UNREACHABLE.has(String(code)) || current.name === "TimeoutError") return true;
   }
@@ -178,10 +288,16 @@ const UNREACHABLE = new Set([
   "ETIMEDOUT",
 ]);
 
+/** Keys as the SDK has them. */
+interface SdkKeys {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+  expiration?: Date;
+}
+
 /** The SDK's keys as this program's. */
-function fromSdk(
-  keys: { accessKeyId: string; secretAccessKey: string; sessionToken?: string; expiration?: Date },
-): Credentials {
+function fromSdk(keys: SdkKeys): Credentials {
   return {
     accessKeyId: keys.accessKeyId,
     secretAccessKey: new Secret(keys.secretAccessKey),

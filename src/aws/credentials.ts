@@ -15,8 +15,20 @@ export interface Credentials {
   expiresAt?: Date | undefined;
 }
 
-/** Gives the credentials to use now. */
-export type CredentialProvider = () => Promise<Credentials>;
+/**
+ * Gives the credentials to use now.
+ *
+ * @param refused Those that a service does not take any more, so that others are wanted. Where there are none, the same
+ * ones are given.
+ */
+export type CredentialProvider = (refused?: Credentials) => Promise<Credentials>;
+
+/** Whether a signature by the ones is as good as one by the others. */
+export function isSameCredentials(one: Credentials, other: Credentials): boolean {
+  return one.accessKeyId === other.accessKeyId &&
+    one.secretAccessKey.reveal() === other.secretAccessKey.reveal() &&
+    one.sessionToken?.reveal() === other.sessionToken?.reveal();
+}
 
 /** How long before their end keys are replaced: AWS's roles offer new ones at least five minutes ahead. */
 const REFRESH_BEFORE_MS = 5 * 60 * 1000;
@@ -26,35 +38,47 @@ export function staticProvider(credentials: Credentials): CredentialProvider {
   return () => Promise.resolve(credentials);
 }
 
+/** How long a source is left alone that had nothing better: it must not be asked with each request. */
+const REST_MS = 10_000;
+
 /**
- * A provider that asks `source` once, and again when the keys are about to end. Requests that come together cause one
- * question. Where the source fails although the keys still work, they are used on: an instance's metadata service that
- * is busy for a moment must not end a backup.
+ * A provider that asks `source` once, and again when the keys are about to end, or are refused: those of a file have no
+ * end, and other keys may stand there by now. Requests that come together cause one question. Where the source fails
+ * although the keys still work, they are used on: an instance's metadata service that is busy for a moment must not end
+ * a backup. They are used on for a while, too, where it gives keys that are about to end, as that service does when it
+ * is in trouble.
  *
  * @param options.now The time in milliseconds; replaced in tests.
  */
 export function cachedProvider(
-  source: CredentialProvider,
+  source: () => Promise<Credentials>,
   options: { now?: () => number } = {},
 ): CredentialProvider {
   const now = options.now ?? Date.now;
   let known: Credentials | undefined;
   let asking: Promise<Credentials> | undefined;
+  let restUntil = -Infinity;
   const lastsFor = (credentials: Credentials) => (credentials.expiresAt?.getTime() ?? Infinity) - now();
-  const ask = async () => {
+  /** Not beyond the end of keys that are in use: whoever is asked then may have some again. */
+  const rest = (lastsMs: number) => restUntil = now() + (lastsMs > 0 ? Math.min(lastsMs, REST_MS) : REST_MS);
+  const ask = async (isRefused: boolean) => {
     try {
       known = await source();
+      if (isRefused || lastsFor(known) <= REFRESH_BEFORE_MS) rest(lastsFor(known));
       return known;
     } catch (error) {
-      if (known !== undefined && lastsFor(known) > 0) return known;
-      throw error;
+      if (known === undefined || lastsFor(known) <= 0) throw error;
+      rest(lastsFor(known));
+      return known;
     } finally {
       asking = undefined;
     }
   };
-  return async () => {
-    if (known !== undefined && lastsFor(known) > REFRESH_BEFORE_MS) return known;
-    asking ??= ask();
+  return async (refused) => {
+    const isRefused = refused !== undefined && known !== undefined && isSameCredentials(refused, known);
+    const isGood = known !== undefined && !isRefused && lastsFor(known) > REFRESH_BEFORE_MS;
+    if (known !== undefined && (isGood || now() < restUntil)) return known;
+    asking ??= ask(isRefused);
     return await asking;
   };
 }

@@ -7,7 +7,7 @@ import type { ContainerAgent } from "./container_credentials.ts";
 
 /** What the environment says of the places where AWS keys may be when none are given. */
 export interface KeySources {
-  /** The region whose token service is asked for a role; absent: that of the profile, else what the SDK takes. */
+  /** The region whose token service is asked for a role, unless its profile has one. @default us-east-1 */
   region?: string | undefined;
   /** `AWS_PROFILE`. */
   profile?: string | undefined;
@@ -40,6 +40,8 @@ export interface AwsOptions extends KeyOptions {
    * not named is AWS's own.
    */
   endpoints?: Readonly<Partial<Record<AwsService, string | readonly string[] | undefined>>> | undefined;
+  /** Whether only addresses count whose cryptography is validated by FIPS 140 (`AWS_USE_FIPS_ENDPOINT`). */
+  fips?: boolean | undefined;
 }
 
 /** What every call of a service takes. */

@@ -18,6 +18,12 @@ const answerSchema = z.object({
   Expiration: z.iso.datetime({ offset: true }),
 });
 
+/** What these services say in the place of keys. */
+const refusalSchema = z.object({
+  Code: z.string().regex(/^\w{1,100}$/).optional(),
+  Message: z.string().max(400).optional(),
+});
+
 /** A question to a service on this machine. */
 export interface LocalQuestion {
   url: string;
@@ -74,6 +80,11 @@ export function parseRoleCredentials(text: string, question: LocalQuestion): Cre
   }
   const { data, error } = answerSchema.safeParse(json);
   if (error !== undefined) {
+    // A role that EC2 may not take is told with status 200.
+    const { Code: code, Message: message } = refusalSchema.safeParse(json).data ?? {};
+    if (code !== undefined && code !== "Success") {
+      throw noCredentials(question, `it says ${code}${message === undefined ? "" : `: ${message}`}`);
+    }
     throw noCredentials(question, `its answer has no usable "${error.issues[0]?.path.join(".")}"`);
   }
   return {

@@ -99,10 +99,17 @@ function describeProof(command: string, proof: Proof | null): string {
   return `${command}  FAILED: ${looked} looked at ${formatInstant(at)}, ${found}, ${before}\n`;
 }
 
-function factsOf({ state, last_complete_at, age_seconds, elapse, next, retry_at, generations }: TaskStatus): string[] {
+function factsOf(status: TaskStatus): string[] {
+  const { state, last_complete_at, age_seconds, unread_reports, elapse, next, retry_at, generations } = status;
   const facts: string[] = [];
-  if (last_complete_at === null || age_seconds === null) facts.push("nothing was ever saved in full");
-  else facts.push(`last complete ${formatInstant(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (last_complete_at === null || age_seconds === null) {
+    facts.push(unread_reports === undefined ? "nothing was ever saved in full" : "unknown what was saved in full");
+  } else facts.push(`last complete ${formatInstant(last_complete_at)} (${formatSeconds(age_seconds)} ago)`);
+  if (unread_reports !== undefined) {
+    const runs = unread_reports === 1 ? "run is" : "runs are";
+    const later = last_complete_at === null ? "" : "later ";
+    facts.push(`${formatCount(unread_reports)} ${later}${runs} unknown, as no report can be read`);
+  }
   if (state === "late" && elapse !== null) facts.push(`was due ${formatInstant(elapse)}`);
   if (generations > 1) facts.push(`took ${formatCount(generations)} runs`);
   if (retry_at !== null) facts.push(`retried at ${formatInstant(retry_at)}`);

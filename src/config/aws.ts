@@ -22,6 +22,7 @@ export function toStoreOptions(document: ConfigDocument, env: Environment): Stor
     bucket: document.bucket,
     region: document.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION"),
     endpoint: document.endpoint ?? (isS3 ? endpointOf(env, "AWS_ENDPOINT_URL_S3") : undefined),
+    ...isS3 && usesFips(env),
     addressing: document.addressing_style,
     partBytes: document.part_size === undefined ? undefined : document.part_size * 1024 * 1024,
     maxParts: document.max_parts,
@@ -52,6 +53,7 @@ export function awsOfEnvironment(env: Environment, region?: string): AwsOptions 
       ssm: endpointOf(env, "AWS_ENDPOINT_URL_SSM"),
       states: endpointOf(env, "AWS_ENDPOINT_URL_SFN"),
     },
+    ...usesFips(env),
     ...keysOfEnvironment(env, region),
   };
 }
@@ -62,6 +64,7 @@ export function storeOfEnvironment(bucket: string, env: Environment): StoreOptio
     bucket,
     region: held(env, "AWS_REGION", "AWS_DEFAULT_REGION"),
     endpoint: endpointOf(env, "AWS_ENDPOINT_URL_S3"),
+    ...usesFips(env),
     ...keysOfEnvironment(env),
   };
 }
@@ -91,8 +94,14 @@ function keysOfEnvironment(env: Environment, region?: string): KeyOptions {
   };
 }
 
+/** Whether the environment wants addresses of FIPS 140 alone, which hold for STS as well. */
+function usesFips(env: Environment): { fips?: true } {
+  return held(env, "AWS_USE_FIPS_ENDPOINT")?.toLowerCase() === "true" ? { fips: true } : {};
+}
+
 /** The address of a service: that of its own variable, else the one for all. */
 function endpointOf(env: Environment, variable: string): string | undefined {
+  if (held(env, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")?.toLowerCase() === "true") return undefined;
   return held(env, variable, "AWS_ENDPOINT_URL")?.replace(/\/+$/, "");
 }
 

@@ -138,6 +138,9 @@ export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
   const path = (scheme === undefined && value.startsWith("/") ? value : rest).replace(/\/+$/, "");
   if (hasDots(path)) return { must: `must have no "." or ".." between its slashes` };
   if (scheme === "s3") {
+    if (path.startsWith("arn:")) {
+      return { must: `must be "s3://name/folder", of an access point with its alias as name` };
+    }
     const named = /^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9](\/|$)/.test(path);
     return named ? `s3://${path}` : { must: `must be "s3://name/folder", with a bucket's name of 3 letters or more` };
   }

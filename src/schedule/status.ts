@@ -36,6 +36,8 @@ export interface TaskStatus {
   last_complete_at: string | null;
   /** How long ago that was. */
   age_seconds: number | null;
+  /** How many later runs may have saved everything: their reports cannot be read. Absent where there are none. */
+  unread_reports?: number;
   /** The latest elapse of its schedule, in UTC; null where it has none. */
   elapse: string | null;
   /** The next one. */
@@ -86,7 +88,7 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   const at = now();
   // A run whose clock was wrong would be the last one, and saved, for as long as it was wrong.
   const runs = (await listRuns(repository, task.name, { signal })).filter((run) => !isOfFuture(run.at, at));
-  const complete = await findComplete(context, runs, task.name);
+  const { complete, unread } = await findComplete(context, runs, task.name);
   const elapse = latestElapse(task, at);
   const [next] = nextElapses(task, { after: at, count: 1 });
   const found = elapse === undefined
@@ -99,6 +101,7 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
     age_seconds: complete === undefined
       ? null
       : Math.max(0, Math.round((at.getTime() - complete.finishedAt.getTime()) / 1000)),
+    ...unread > 0 && { unread_reports: unread },
     elapse: elapse?.toISOString() ?? null,
     next: next?.toISOString() ?? null,
     ...describe(found.report),
@@ -241,21 +244,26 @@ function describe(
   };
 }
 
-/** The last run that saved everything. */
+/** The last run that saved everything, and how many behind it cannot be read. */
 async function findComplete(
   { repository, signal }: StatusContext,
   runs: readonly ReportedRun[],
   task: string,
-): Promise<CompleteRun | undefined> {
+): Promise<{ complete: CompleteRun | undefined; unread: number }> {
+  let unread = 0;
   for (const run of runs.slice(0, MOST_RUNS)) {
     const { found: report, problem } = await ifInReach(run.read());
     const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
     // Runs behind it, which may have failed, have put their own end in the place of its.
-    if (noted !== undefined) return { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
+    if (noted !== undefined) {
+      const complete = { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
+      return { complete, unread };
+    }
+    if (problem !== undefined) unread++;
     const part = partOf(report, task);
     if (report !== undefined && part !== undefined && isTaskSaved(part)) {
-      return { at: run.at, finishedAt: new Date(report.finished_at), report: part };
+      return { complete: { at: run.at, finishedAt: new Date(report.finished_at), report: part }, unread };
     }
   }
-  return undefined;
+  return { complete: undefined, unread };
 }

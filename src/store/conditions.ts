@@ -6,7 +6,7 @@
  */
 import * as z from "zod";
 import { DAY_MS } from "../dates.ts";
-import { describeError, isNotFound } from "../errors.ts";
+import { describeError, isOutOfReach } from "../errors.ts";
 import { type Log, SILENT_LOG } from "../observe.ts";
 import { jsonBytes } from "../json/indented.ts";
 import { joinKey } from "./key.ts";
@@ -172,7 +172,7 @@ async function remembered(
   } catch (error) {
     signal?.throwIfAborted();
     // The attempt itself reports what is wrong.
-    if (fresh || isNotFound(error)) return undefined;
+    if (fresh || isOutOfReach(error)) return undefined; // What lies in an archive tier is overwritten below.
     throw error;
   }
   let found: Found;

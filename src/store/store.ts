@@ -185,6 +185,8 @@ export interface StoreOptions extends KeyOptions {
   region?: string | undefined;
   /** Base URL of an S3-compatible server, such as `http://[::1]:9000`. */
   endpoint?: string | undefined;
+  /** Whether AWS's addresses are those validated by FIPS 140. @default false */
+  fips?: boolean | undefined;
   /** Whether the bucket stands in the path or in the host's name. @default `path` with an endpoint, `virtual` on AWS */
   addressing?: "path" | "virtual" | undefined;
   /** The size of all parts of an upload, for stores that want equal ones. @default 5 MiB, growing with the object */

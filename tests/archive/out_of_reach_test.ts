@@ -7,8 +7,10 @@ import { readHoldings } from "../../src/archive/holdings.ts";
 import { findLeftover } from "../../src/archive/leftover.ts";
 import { lastSelections } from "../../src/archive/moment.ts";
 import { readCheckpoints, readFolder, readManifestOrCopy } from "../../src/archive/read.ts";
+import { readProofs, storeProof } from "../../src/archive/proof.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { findRestorePoint } from "../../src/archive/restore_point.ts";
+import { readScratchRuns, storeScratchRun } from "../../src/archive/scratch_runs.ts";
 import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { withArchived } from "../store/archived.ts";
@@ -166,3 +168,18 @@ const NO_TOTALS = {
   bytes: 0,
   compressed_bytes: 0,
 };
+
+Deno.test("proofs and scratch runs in an archive tier count for none, and are written over", async () => {
+  await using setup = await TestRepository.open();
+  const archived = without(setup, () => true);
+  const proof = { at: "2026-01-03T18:05:00Z", ok: true, backups: 1, backups_in_all: 1, faulty: 0 };
+  const outcome = { ...proof, documents: 1, seconds: 1 };
+  await storeProof(setup.repository, "verify", outcome, {});
+  assertEquals(await readProofs(archived, {}), { verify: null, test_restore: null });
+  await storeProof(archived, "verify", { ...outcome, ok: false }, {});
+  assertEquals((await readProofs(setup.repository, {})).verify?.ok, false);
+  const run = { run: "0123abcd", at: new Date("2026-01-03T18:05:00Z") };
+  await storeScratchRun(setup.repository, { ...run, known: new Map() }, {});
+  assertEquals((await readScratchRuns(setup.repository, {})).size, 1);
+  assertEquals((await readScratchRuns(archived, {})).size, 0);
+});

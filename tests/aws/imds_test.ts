@@ -83,11 +83,16 @@ Deno.test("readInstanceCredentials() says what is wrong when the service has no 
   await using refusing = startRoleService();
   refusing.refuse(403);
   await using broken = startRoleService();
-  broken.answerWith('{"Code":"Failed","SecretAccessKey":"do not show"}');
+  broken.answerWith('{"SecretAccessKey":"do not show"}');
+  await using untaken = startRoleService();
+  untaken.answerWith(
+    '{"Code":"AssumeRoleUnauthorizedAccess","Message":"EC2 cannot assume the role","SecretAccessKey":"do not show"}',
+  );
   const table: [string, RegExp][] = [
     [roleless.url, /metadata service at 127\.0\.0\.1:\d+: it answered 404$/],
     [refusing.url, /it answered 403 to the request for a token$/],
     [broken.url, /its answer has no usable "AccessKeyId"$/],
+    [untaken.url, /it says AssumeRoleUnauthorizedAccess: EC2 cannot assume the role$/],
   ];
   for (const [url, message] of table) {
     const error = await assertRejects(() => readInstanceCredentials({ endpoints: [url] }), AwsError);

@@ -9,12 +9,12 @@ import { RecordedLog } from "../fakes/log.ts";
 
 const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
 /** A Secrets Manager that gives one answer after the other. */
-function startSecretsManager(answers: ((secretId: unknown) => Response)[]) {
+function startSecretsManager(answers: ((secretId: unknown) => Response)[], clockAheadMs = 0) {
   const asked: string[] = [];
   const service = startJsonService("secretsmanager", (target, { SecretId }) => {
     asked.push(target);
     return answers.shift()!(SecretId);
-  });
+  }, { clockAheadMs });
   return {
     asked,
     options: {
@@ -64,11 +64,18 @@ Deno.test("readPassword() says which right is missing, and shows no secret", asy
 Deno.test("readPassword() tries again when Secrets Manager is busy", async () => {
   await using manager = startSecretsManager([
     () => new Response("<html>", { status: 503 }),
-    () => Response.json({ __type: "InternalServiceError" }, { status: 500 }),
+    () => Response.json({ __type: "ThrottlingException", message: "Rate exceeded" }, { status: 400 }),
     text("hunter2"),
   ]);
   assertEquals((await readPassword(ARN, manager.options)).reveal(), "hunter2");
 });
+
+for (const minutes of [-20, 20]) {
+  Deno.test(`readPassword() signs by AWS's clock where this machine's is ${minutes} minutes off`, async () => {
+    await using manager = startSecretsManager([text("hunter2")], minutes * 60_000);
+    assertEquals((await readPassword(ARN, manager.options)).reveal(), "hunter2");
+  });
+}
 
 Deno.test("readPassword() refuses a signature by other keys", async () => {
   await using manager = startSecretsManager([]);

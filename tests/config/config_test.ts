@@ -263,10 +263,12 @@ Deno.test("parseConfig() takes a bare path as the bucket folder, whatever is in 
   for (const url of ["file:////a", "file:///a//b", "file:///a b/%C3%BC", "file:///a%20b/ü/50%25", "file:///a[1]|%23"]) {
     assertEquals(bucketOf(`"${url}"`), url);
   }
-  const refused = [["backups", 'is "backups", must be "s3://'], ["/", "must be"], [
-    "/a/../b",
-    'must have no "."',
-  ]] as const;
+  const refused = [
+    ["backups", 'is "backups", must be "s3://'],
+    ["/", "must be"],
+    ["/a/../b", 'must have no "."'],
+    ["s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/point/folder", "of an access point with its alias"],
+  ] as const;
   for (const [bucket, message] of refused) assertThrows(() => bucketOf(bucket), ConfigError, message);
 });
 
@@ -381,6 +383,16 @@ Deno.test("parseConfig() takes from AWS's variables what the config does not say
     undefined,
     undefined,
   ]);
+});
+
+Deno.test("parseConfig() heeds AWS's variables for addresses of FIPS 140, and for passing over those that are set", () => {
+  const { bucket, aws } = parse(`${DATABASE}${TASK}${BUCKET}`, { AWS_USE_FIPS_ENDPOINT: "True" });
+  assertEquals([bucket.fips, aws.fips], [true, true]);
+  const plain = parse(`${DATABASE}${TASK}${BUCKET}`, { AWS_USE_FIPS_ENDPOINT: "false" });
+  assertEquals([plain.bucket.fips, plain.aws.fips], [undefined, undefined]);
+  const env = { AWS_ENDPOINT_URL_S3: "http://s3", AWS_ENDPOINT_URL: "http://all" };
+  const ignoring = parse(`${DATABASE}${TASK}${BUCKET}`, { ...env, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: "true" });
+  assertEquals([ignoring.bucket.endpoint, ignoring.aws.endpoints?.ssm], [undefined, undefined]);
 });
 
 Deno.test("parseConfig() puts variables in place of ${NAME}, once, and never as YAML", () => {

@@ -128,8 +128,6 @@ async function serveNames(task: NamesTask): Promise<NamesResult> {
     args: ["run", "--quiet", "--no-prompt", "--no-check", "--allow-all", import.meta.filename!, "handler"],
     env: {
       DENO_CERT: `${folder}/ca.pem`,
-      // AWS's SDK, which asks STS, goes by Node's.
-      NODE_EXTRA_CA_CERTS: `${folder}/ca.pem`,
       AWS_REGION: region,
       AWS_WEB_IDENTITY_TOKEN_FILE: token,
       AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",

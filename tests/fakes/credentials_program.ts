@@ -1,9 +1,10 @@
 /**
  * Prints which keys `openCredentials()` finds, as JSON, in an environment that a test has made for it: the AWS SDK reads
- * it by itself. The argument is the `KeySources` as JSON.
+ * it by itself. The argument is the `KeySources` as JSON. A file and a text behind it: the keys are refused, and the file
+ * holds that text when it is asked for others.
  */
 import { openCredentials } from "../../src/aws/credential_chain.ts";
-import { AwsError } from "../../src/errors.ts";
+import { AwsError, describeError } from "../../src/errors.ts";
 
 /** What is printed: keys, or why there are none. */
 export interface FoundCredentials {
@@ -11,12 +12,19 @@ export interface FoundCredentials {
   secretAccessKey?: string;
   sessionToken?: string;
   expiresAt?: string;
-  error?: { message: string; code?: string };
+  /** `described`: with its causes. */
+  error?: { message: string; described: string; code?: string };
 }
 
 async function find(): Promise<FoundCredentials> {
   try {
-    const found = await openCredentials({ keySources: JSON.parse(Deno.args[0]!) })();
+    const [sources, file, text] = Deno.args as [string, string?, string?];
+    const provider = openCredentials({ keySources: JSON.parse(sources) });
+    let found = await provider();
+    if (file !== undefined && text !== undefined) {
+      await Deno.writeTextFile(file, text);
+      found = await provider(found);
+    }
     return {
       accessKeyId: found.accessKeyId,
       secretAccessKey: found.secretAccessKey.reveal(),
@@ -26,7 +34,9 @@ async function find(): Promise<FoundCredentials> {
   } catch (error) {
     if (!(error instanceof AwsError)) throw error;
     const { code } = error.facts;
-    return { error: { message: error.message, ...typeof code === "string" && { code } } };
+    return {
+      error: { message: error.message, described: describeError(error), ...typeof code === "string" && { code } },
+    };
   }
 }
 

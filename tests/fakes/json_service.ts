@@ -17,7 +17,9 @@ export interface JsonService extends AsyncDisposable {
 export function startJsonService(
   service: "secretsmanager" | "ssm",
   answer: (target: string, input: Record<string, unknown>) => Response,
+  { clockAheadMs = 0 }: { clockAheadMs?: number } = {},
 ): JsonService {
+  const now = () => new Date(Date.now() + clockAheadMs);
   const server = Deno.serve({ hostname: "::1", port: 0, onListen() {} }, async (request) => {
     const url = new URL(request.url);
     if (request.method === "HEAD") return new Response(null, { status: 404 }); // Whether somebody is there.
@@ -31,10 +33,15 @@ export function startJsonService(
         body,
       },
       { ...SERVICE_KEYS, region: "eu-central-1", service },
-      new Date(),
+      now(),
     );
     if (problem !== undefined) {
-      return Response.json({ __type: problem.code, message: problem.message }, { status: 400 });
+      const isClock = problem.code === "RequestTimeTooSkewed";
+      const message = isClock ? "Signature expired: it is now earlier than it should be" : problem.message;
+      return Response.json({ __type: isClock ? "InvalidSignatureException" : problem.code, message }, {
+        status: 400,
+        headers: { date: now().toUTCString() },
+      });
     }
     return answer(request.headers.get("x-amz-target") ?? "", JSON.parse(new TextDecoder().decode(body)));
   });

@@ -3,17 +3,19 @@
  * Secrets Manager and whose bucket is on S3. TLS is by a certificate of the test's own, made by openssl.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { connect, createServer, type Socket } from "node:net";
 import { startProgram } from "../cli/program.ts";
 import { couchOk } from "../couch_request.ts";
+import { type Route, startConnectProxy } from "../fakes/connect_proxy.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { makeHostCertificate } from "../fakes/host_certificate.ts";
 import { FakeS3 } from "../fakes/s3.ts";
+import { ISSUED, startTokenService } from "../fakes/token_service.ts";
 
 const REGION = "eu-central-1";
 const BUCKET = "test-bucket";
 const HOSTS = {
   s3: { dual: `s3.dualstack.${REGION}.amazonaws.com`, plain: `s3.${REGION}.amazonaws.com` },
+  sts: { dual: `sts.${REGION}.api.aws`, plain: `sts.${REGION}.amazonaws.com` },
   secrets: { dual: `secretsmanager.${REGION}.api.aws`, plain: `secretsmanager.${REGION}.amazonaws.com` },
 };
 const ARN = `arn:aws:secretsmanager:${REGION}:123456789012:secret:couchdb-AbCdEf`;
@@ -35,41 +37,6 @@ function terminateTls(upstream: string, { cert, key }: { cert: string; key: stri
     [Symbol.dispose]() {
       listener.close();
       void accepting;
-    },
-  };
-}
-
-/** What becomes of a host: a port of this machine, a refusal, or nothing at all. */
-type Route = number | "refused" | "silent";
-
-/** A proxy that lets some hosts through. */
-async function startProxy(routeOf: (host: string) => Route): Promise<{ url: string; hosts: string[] } & Disposable> {
-  const hosts: string[] = [];
-  const sockets = new Set<Socket>();
-  const server = createServer((client) => {
-    sockets.add(client);
-    client.on("error", () => client.destroy());
-    client.once("data", (bytes) => {
-      const host = /^CONNECT ([^:]+):443 /.exec(bytes.toString())?.[1] ?? "";
-      hosts.push(host);
-      const route = routeOf(host);
-      if (route === "silent") return;
-      if (route === "refused") return void client.end("HTTP/1.1 403 Forbidden\r\n\r\n");
-      const upstream = connect(route, "127.0.0.1", () => {
-        client.write("HTTP/1.1 200 OK\r\n\r\n");
-        client.pipe(upstream).pipe(client);
-      });
-      sockets.add(upstream);
-      upstream.on("error", () => client.destroy());
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
-    hosts,
-    [Symbol.dispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
     },
   };
 }
@@ -109,7 +76,7 @@ for (
         [HOSTS.secrets.dual]: dual === "open" ? managerTls.port : dual,
         [HOSTS.secrets.plain]: plain === "open" ? managerTls.port : plain,
       };
-      using proxy = await startProxy((host) => ports[host] ?? "refused");
+      using proxy = await startConnectProxy((host) => ports[host] ?? "refused");
       await Deno.writeTextFile(
         `${folder}/config.yaml`,
         `database: {url: "${couch.url}", login: ${couch.login}, password_secret: "${ARN}"}
@@ -144,7 +111,7 @@ secret: "${s3Dual.keys.secretAccessKey}"
 
 Deno.test("a backup to AWS where no name is reachable says which were asked, and what a VPC needs", async () => {
   const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-aws-" });
-  using proxy = await startProxy(() => "refused");
+  using proxy = await startConnectProxy(() => "refused");
   try {
     await Deno.writeTextFile(
       `${folder}/config.yaml`,
@@ -165,3 +132,52 @@ secret: s
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+for (const plain of ["refused", "silent", "open"] as const) {
+  Deno.test(`a backup with a web identity asks STS through the proxy, by an authority of DENO_CERT, where its older name is ${plain}`, async () => {
+    const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-aws-" });
+    const certificates = await makeHostCertificate(folder, Object.values(HOSTS.sts));
+    await using couch = await startFakeCouchDb();
+    await using service = startTokenService();
+    const { accessKeyId, secretAccessKey, sessionToken } = ISSUED;
+    const s3 = await FakeS3.start({ accessKeyId, secretAccessKey, sessionToken });
+    try {
+      await couchOk(couch, "PUT /a");
+      using tls = terminateTls(service.url, certificates);
+      const routes: Record<string, Route> = {
+        [HOSTS.sts.dual]: tls.port,
+        [HOSTS.sts.plain]: plain === "open" ? tls.port : plain,
+      };
+      using proxy = await startConnectProxy((host) => routes[host] ?? "refused");
+      await Deno.writeTextFile(`${folder}/token`, "token-of-the-pod");
+      await Deno.writeTextFile(
+        `${folder}/config.yaml`,
+        `database: {url: "${couch.url}", login: ${couch.login}, password: "${couch.password}"}
+task: {t: {databases: [a]}}
+bucket: s3://test-bucket/folder
+`,
+      );
+      const env = {
+        HTTPS_PROXY: proxy.url,
+        NO_PROXY: "127.0.0.1",
+        DENO_CERT: certificates.ca,
+        AWS_REGION: REGION,
+        AWS_ENDPOINT_URL_S3: s3.url,
+        AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",
+        AWS_WEB_IDENTITY_TOKEN_FILE: `${folder}/token`,
+      };
+      s3.keys.region = REGION;
+      const { code, stderr } = await startProgram(["backup", `${folder}/config.yaml`], env).ended;
+      assertEquals(code, 0, stderr);
+      const asked = proxy.hosts.filter((host) => host.startsWith("sts."));
+      assertEquals(asked, plain === "open" ? [HOSTS.sts.plain] : [HOSTS.sts.plain, HOSTS.sts.dual]);
+      const { DENO_CERT: _, ...without } = env;
+      const refused = await startProgram(["backup", `${folder}/config.yaml`], without).ended;
+      if (plain === "open") assertStringIncludes(refused.stderr, "Set the variable DENO_CERT");
+      else assert(refused.code !== 0);
+    } finally {
+      await s3.close();
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}

@@ -233,6 +233,7 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
       NotificationEmail: "backups@example.com",
       AlarmTopicArn: `arn:aws:sns:${REGION}:${account}:alarms`,
       ReservedConcurrency: "5",
+      ObjectLock: "true",
       PermissionsBoundaryArn: `arn:aws:iam::${account}:policy/boundary`,
       SecretKmsKeyArn: key,
       EnvironmentKmsKeyArn: key,
@@ -254,6 +255,7 @@ Deno.test("template.yaml becomes a stack with every option, whose rule mails the
     const name of [
       "EnvironmentKeyMayBeUsed",
       "SecretKeyMayBeUsed",
+      "FunctionMayLock",
       "ExpireFunction",
       "ConfigMayBeRead",
       "ConfigKeyMayBeUsed",

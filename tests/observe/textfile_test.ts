@@ -23,7 +23,10 @@ const MONTHLY = runReport([taskReport("monthly", [databaseReport("b")])]);
 Deno.test("writeMetricsFile() writes a file that everybody may read, and keeps other tasks in it", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/couchdb-backup.prom`;
-    assertEquals(await runInOwnProcess("tests/fakes/storing_program.ts", { metrics: path }, { umask: "077" }), []);
+    assertEquals(
+      await runInOwnProcess("tests/fakes/storing_program.ts", [JSON.stringify({ metrics: path })], { umask: "077" }),
+      [],
+    );
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644);
     assertEquals(await writeMetricsFile(WEEKLY, { path, lostLogLines: 2 }), []);
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644);

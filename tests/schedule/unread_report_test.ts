@@ -2,6 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { startDue } from "../../lambda/start_due.ts";
 import { Repository } from "../../src/archive/repository.ts";
+import { describeStatus } from "../../src/cli/status.ts";
 import { StoreError } from "../../src/errors.ts";
 import { amendElapses } from "../../src/schedule/amend.ts";
 import { exitCodeOfScheduled, runScheduled } from "../../src/schedule/due.ts";
@@ -99,6 +100,22 @@ Deno.test("status says of a run that saved all and whose report cannot be read n
   await failOnce(setup, machine("2026-01-04T06:00:05Z"));
   const [found] = (await readStatus(machine("2026-01-04T18:00:00Z"), [DAILY])).tasks;
   assertEquals([found?.state, found?.last_complete_at, found?.age_seconds], ["failed", ELAPSE, 36 * 3600]);
+});
+
+Deno.test("status says that it is unknown what was saved where neither reports nor last.json can be read", async () => {
+  const { setup, machine } = await place(/\/(report|outcome-\d+|last)\.json$/);
+  await using _ = setup;
+  const at = (time: string) => setup.machine(time, { now: () => new Date(time) });
+  await runScheduled(at("2026-01-03T06:00:05Z"), [DAILY]);
+  const status = await readStatus(machine("2026-01-03T18:00:00Z"), [DAILY]);
+  const [found] = status.tasks;
+  assertEquals([found?.last_complete_at, found?.unread_reports], [null, 1]);
+  assertStringIncludes(
+    describeStatus(status),
+    "unknown what was saved in full, 1 run is unknown, as no report can be read",
+  );
+  const readable = await readStatus(at("2026-01-03T18:00:00Z"), [DAILY]);
+  assertEquals(readable.tasks[0]?.unread_reports, undefined);
 });
 
 Deno.test("a run goes on where last.json is in an archive tier, as that of a monthly task is, and puts its own in its place", async () => {

@@ -7,6 +7,7 @@ import { S3Store } from "../../src/store/s3/store.ts";
 import type { Conditions } from "../../src/store/store.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3, type FakeS3Options } from "../fakes/s3.ts";
+import { withArchived } from "./archived.ts";
 import { bytesOf, patternBytes, pieces, readAll } from "./store_contract.ts";
 
 const QUICK = { attempts: 3, backoffMs: 1, partBytes: 100_000 };
@@ -295,3 +296,14 @@ Deno.test("create() finds out by itself what a server refuses, both at once", as
     });
   }
 });
+
+Deno.test("findConditions() tries anew where what was found lies in an archive tier, and notes it", () =>
+  withFake({}, async ({ open }) => {
+    const first = open();
+    await findConditions(first, FOLDER, { now: () => new Date("2026-01-03T00:00:00Z") });
+    const archived = withArchived(open(), () => true);
+    const later = () => new Date("2026-03-03T00:00:00Z");
+    assertEquals(await findConditions(archived, FOLDER, { now: later }), "held");
+    const noted = JSON.parse(new TextDecoder().decode(await readAll(first, `${FOLDER}/conditions.json`)));
+    assertEquals(noted.tried_at, later().toISOString());
+  }));

@@ -9,6 +9,7 @@ import { SILENT_LOG } from "../../observe.ts";
 import { RetryNotice } from "../../retry_notice.ts";
 import { joinKey } from "../key.ts";
 import { orAborted, wait } from "../../abort.ts";
+import { type Credentials, isSameCredentials } from "../../aws/credentials.ts";
 import { findReachable, forgetReachable } from "../../aws/reach.ts";
 import { RequestSigner } from "../../aws/signer.ts";
 import {
@@ -118,8 +119,25 @@ export class S3Client {
    * @throws StoreError when the status is not a success.
    */
   async open(request: S3Request, signal?: AbortSignal): Promise<S3OpenAnswer> {
+    const credentials = await this.#target.credentials();
+    try {
+      return await this.#openWith(credentials, request, signal);
+    } catch (error) {
+      if (!refusesKeys(error, request)) throw error;
+      // A service that runs for months has keys that somebody has replaced since, or whose end came early.
+      const others = await this.#target.credentials(credentials);
+      if (isSameCredentials(others, credentials)) throw error;
+      return await this.#openWith(others, request, signal);
+    }
+  }
+
+  async #openWith(
+    credentials: Credentials,
+    request: S3Request,
+    signal: AbortSignal | undefined,
+  ): Promise<S3OpenAnswer> {
     const signedAheadMs = this.#clock.signAheadMs;
-    const { url, method, headers } = await this.#sign(request, signal);
+    const { url, method, headers } = await this.#sign(request, credentials, signal);
     const answer = await this.#exchange(
       { url, method, headers, body: request.body ?? null },
       subjectOf(request),
@@ -127,7 +145,7 @@ export class S3Client {
     );
     if (answer.status >= 200 && answer.status < 300) return answer;
     const whole = await this.#readWhole(request, answer);
-    throw await this.#refusal(request, withClockError(whole, signedAheadMs));
+    throw await this.#refusal(request, withClockError(whole, signedAheadMs), credentials);
   }
 
   /** Runs `operation` until it succeeds, fails for good, or has failed too often. */
@@ -153,10 +171,13 @@ export class S3Client {
     await wait(waitMs, signal);
   }
 
-  /** The request as it is sent, signed with the keys of this moment. */
-  async #sign(request: S3Request, signal: AbortSignal | undefined): Promise<Omit<SignedRequest, "body">> {
+  /** The request as it is sent. */
+  async #sign(
+    request: S3Request,
+    credentials: Credentials,
+    signal: AbortSignal | undefined,
+  ): Promise<Omit<SignedRequest, "body">> {
     const region = await this.#findRegion(signal);
-    const credentials = await this.#target.credentials();
     const { body } = request;
     const signed = await new RequestSigner({
       method: request.method,
@@ -181,8 +202,8 @@ export class S3Client {
   }
 
   /** The error for an answer that refuses a request; S3 may quote in it what must not be shown. */
-  async #refusal(request: S3Request, answer: S3Answer): Promise<StoreError> {
-    const { secretAccessKey, sessionToken } = await this.#target.credentials();
+  async #refusal(request: S3Request, answer: S3Answer, credentials?: Credentials): Promise<StoreError> {
+    const { secretAccessKey, sessionToken } = credentials ?? await this.#target.credentials();
     const subject = {
       ...subjectOf(request),
       right: request.right,
@@ -294,6 +315,15 @@ export class S3Client {
     answer.close();
     return answer.headers.get("x-amz-bucket-region") ?? DEFAULT_REGION;
   }
+}
+
+/** What S3 says of keys that it does not take, or not any more. */
+const REFUSES_KEYS = new Set(["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"]);
+
+/** Whether other keys may help. To HEAD, whose answer has no code, S3 says 400 where the token has expired. */
+function refusesKeys(error: unknown, { method }: S3Request): boolean {
+  if (!(error instanceof StoreError)) return false;
+  return REFUSES_KEYS.has(error.facts.code) || (method === "HEAD" && error.facts.status === 400);
 }
 
 /** What an error about a request speaks of. */

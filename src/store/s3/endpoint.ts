@@ -35,6 +35,25 @@ export function parseS3Url(url: string): S3Location {
   return { bucket, folder: joinKey(match?.[2] ?? "") };
 }
 
+/** Names that AWS keeps for what is no bucket of the kind that is needed. */
+const OTHER_KINDS: readonly [name: RegExp, what: string, hint: string][] = [
+  [
+    /--x-s3$/,
+    "it is a directory bucket (S3 Express One Zone), whose listings have no order",
+    "Use a general purpose bucket",
+  ],
+  [/--ol-s3$/, "it is an access point of Object Lambda, which changes what is read", "Use the bucket itself"],
+  [/\.mrap$/, "it is a multi-region access point, whose copies differ for a while", "Use one of its buckets"],
+  [/--table-s3$/, "it is a table bucket, which holds no objects", "Use a general purpose bucket"],
+];
+
+/** Refuses what AWS calls a bucket and is another thing. @throws StoreError with code `bad_bucket`. */
+export function checkKind(bucket: string): void {
+  const [, what, hint] = OTHER_KINDS.find(([name]) => name.test(bucket)) ?? [];
+  if (what === undefined) return;
+  throw new StoreError(`Cannot open the bucket "s3://${bucket}": ${what}`, { code: "bad_bucket" }, { hint });
+}
+
 /** How a bucket is named in a request: in the path, or as a part of the host's name. */
 export type AddressingStyle = "path" | "virtual";
 
@@ -44,6 +63,8 @@ export interface BucketAddress {
   region: string;
   /** Absent for AWS itself. */
   endpoint?: string | undefined;
+  /** Whether AWS's addresses are those validated by FIPS 140, which are there in America only. @default false */
+  fips?: boolean | undefined;
   /** @default what {@linkcode addressingStyle} says */
   addressing?: AddressingStyle | undefined;
 }
@@ -64,10 +85,11 @@ export function addressingStyle({ bucket, endpoint }: Pick<BucketAddress, "bucke
  * @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html
  */
 export function bucketUrls(address: BucketAddress): string[] {
-  const { bucket, region, endpoint, addressing = addressingStyle(address) } = address;
+  const { bucket, region, endpoint, fips = false, addressing = addressingStyle(address) } = address;
   const { domain } = domainsOf(region);
+  const s3 = fips ? "s3-fips" : "s3";
   const bases = endpoint === undefined
-    ? [`https://s3.dualstack.${region}.${domain}`, `https://s3.${region}.${domain}`]
+    ? [`https://${s3}.dualstack.${region}.${domain}`, `https://${s3}.${region}.${domain}`]
     : [endpoint.replace(/\/+$/, "")];
   return bases.map((base) => addressing === "virtual" ? base.replace("://", `://${bucket}.`) : `${base}/${bucket}`);
 }

@@ -86,7 +86,11 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
     `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
       (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
     { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers) },
-    { hint: wrongRegion ? `Set region: ${region}, or leave it out` : hintFor(code, subject, said) },
+    {
+      hint: wrongRegion
+        ? `Set region: ${region}; without it AWS_REGION counts, else the bucket's own`
+        : hintFor(code, subject, said),
+    },
   );
 }
 
@@ -101,8 +105,13 @@ function codeOf(status: number, code: string | undefined): string {
 function hintFor(code: string, subject: S3Subject, said: string): string | undefined {
   const bucket = /^s3:\/\/[^/]*/.exec(subject.url)?.[0] ?? subject.url;
   switch (code) {
+    case "TemporaryRedirect":
+      return "The bucket is new, and not every server of S3 knows it yet: set region to its own, or try again in some hours";
     case "AccessDenied":
     case "AllAccessDisabled":
+      if (subject.action === "store" && /explicit deny in a resource-based policy/.test(said)) {
+        return `The policy of ${bucket} refuses it: where that wants encryption, set sse, and kms_key_id where it names a key`;
+      }
       return `Allow ${subject.right} on ${bucket} for this key or role, also in the policies of the bucket and of its KMS key; ` +
         "without s3:ListBucket S3 answers the same for a missing object";
     case "NoSuchBucket":
@@ -138,6 +147,9 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
       return "Correct storage_class: STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, …";
     case "InvalidObjectState":
       return "The object is in an archive tier: restore it there (aws s3api restore-object), then run again";
+    case "ThrottlingException":
+    case "KMS.ThrottlingException":
+      return "KMS throttles requests: turn on a bucket key (BucketKeyEnabled), lower parallel, or run fewer tasks at once";
     case "SlowDown":
       return "S3 throttles requests: lower parallel, or run fewer tasks at once";
     case "BadDigest":

@@ -1,5 +1,13 @@
 /** What keeps an object from being deleted for good. In: the headers of an answer to HEAD or GET. Out: a phrase. */
 
+/** The header of a request that locks what it stores. */
+export const LOCK_MODE = "x-amz-object-lock-mode";
+
+/** The rights that AWS asks for, to store an object with these headers. */
+export function rightsToStore(headers: Record<string, string>): string {
+  return LOCK_MODE in headers ? "s3:PutObject and s3:PutObjectRetention" : "s3:PutObject";
+}
+
 /**
  * `locked until 2027-01-01T00:00:00.000Z`, or `under a legal hold`; undefined where the answer names nothing of the
  * kind.

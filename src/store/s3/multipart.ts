@@ -7,6 +7,7 @@ import { withGrace } from "../../abort.ts";
 import type { BodyPart } from "./parts.ts";
 import type { S3Client } from "./client.ts";
 import type { Dialect, Form } from "./dialect.ts";
+import { rightsToStore } from "./hold.ts";
 import { strangeAnswer, takenError } from "./error.ts";
 import { completeBody, isCompleted, parseUploadId, type S3Part } from "./xml.ts";
 
@@ -59,7 +60,7 @@ export class MultipartUpload {
           client.send({
             method: "POST",
             action: "store",
-            right: "s3:PutObject",
+            right: rightsToStore(headers),
             key,
             query: { uploads: "" },
             headers: { ...headers, ...(checksums ? { "x-amz-checksum-algorithm": "SHA256" } : {}) },

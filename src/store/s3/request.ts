@@ -47,6 +47,8 @@ export interface S3Target extends S3Location {
   endpoint?: string | undefined;
   /** @default path for an endpoint, virtual for AWS */
   addressing?: AddressingStyle | undefined;
+  /** Whether AWS's addresses are those validated by FIPS 140. @default false */
+  fips?: boolean | undefined;
   /** The URLs under which the bucket may be reached, instead of those that follow from the above. */
   bucketUrls?: readonly string[] | undefined;
   credentials: CredentialProvider;

@@ -12,7 +12,7 @@ import { S3Client } from "./client.ts";
 import type { S3Settings } from "./request.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { strangeAnswer } from "./error.ts";
-import { holdOf } from "./hold.ts";
+import { holdOf, LOCK_MODE, rightsToStore } from "./hold.ts";
 import { listFolder } from "./list.ts";
 import { lengthOf, readObject } from "./read.ts";
 import { targetOf } from "./target.ts";
@@ -33,7 +33,6 @@ import { checkKey } from "../key.ts";
 import { countWinners } from "../race.ts";
 import type { QuestionPlace, StoreQuestion } from "../questions.ts";
 
-const LOCK_MODE = "x-amz-object-lock-mode";
 /**
  * Metadata that says which call of create() wrote an object. When S3 says that a key is taken, that may be by our own
  * request whose answer was lost; a checksum would not tell it from another writer's equal body.
@@ -328,7 +327,7 @@ export class S3Store implements Store {
     const answer = await this.#client.send({
       method: "PUT",
       action: "store",
-      right: "s3:PutObject",
+      right: rightsToStore(headers),
       key,
       headers: { ...headers, ...checksumHeader(body, digest, checksums), ...named },
       body,

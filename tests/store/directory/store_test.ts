@@ -202,7 +202,7 @@ Deno.test("DirectoryStore makes what nobody else can read, unless the bucket fol
     stateFolder,
     hasLinks: name !== "without links",
   }));
-  await runInOwnProcess("tests/fakes/storing_program.ts", { buckets }, { umask: "000" });
+  await runInOwnProcess("tests/fakes/storing_program.ts", [JSON.stringify({ buckets })], { umask: "000" });
   const modes = await Promise.all(folders.map(async (name) => [...await modesBelow(`${place}/${name}`)].sort()));
   const own = ["file 600", "folder 700"];
   assertEquals(modes, [own, own, own, ["file 640", "folder 2750"]]);

@@ -55,6 +55,10 @@ Deno.test("bucketUrls() are AWS's dual-stack one, then the older one, in path st
     ]],
   ];
   for (const [bucket, region, urls] of cases) assertEquals(bucketUrls({ bucket, region }), urls);
+  assertEquals(bucketUrls({ bucket: "name", region: "us-gov-west-1", fips: true }), [
+    "https://name.s3-fips.dualstack.us-gov-west-1.amazonaws.com",
+    "https://name.s3-fips.us-gov-west-1.amazonaws.com",
+  ]);
 });
 
 Deno.test("bucketUrls() name a bucket as addressing_style says, and in the path of an endpoint where it says nothing", () => {

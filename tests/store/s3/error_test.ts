@@ -45,7 +45,7 @@ Deno.test("refusalError() names the region the bucket is in, from header or body
       error.message.includes('the bucket is in region "eu-west-1", the request was for "us-east-1"'),
       error.message,
     );
-    assertEquals(error.hint, "Set region: eu-west-1, or leave it out");
+    assertEquals(error.hint, "Set region: eu-west-1; without it AWS_REGION counts, else the bucket's own");
   }
   const same = refusalError({ ...subject, region: "eu-west-1" }, { ...inHeader, status: 403 });
   assert(/^Allow /.test(same.hint ?? ""), "a region that is right is not the reason");

@@ -184,6 +184,16 @@ testFake("S3Store gives chunks the storage class, and nothing else", async ({ fa
   );
 });
 
+testFake("names the right to lock where a lock is refused", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, objectLock: { mode: "COMPLIANCE", days: 30 } }, QUICK);
+  for (const [operation, bytes] of [["PutObject", 1], ["CreateMultipartUpload", LARGE_BYTES]] as const) {
+    fake.inject(operation, { kind: "refuse", status: 403, code: "AccessDenied" });
+    const create = () => store.create([`chunk${bytes}`], pieces(patternBytes(bytes)), { kind: "chunk" });
+    const error = await assertRejects(create, StoreError);
+    assertStringIncludes(error.hint!, "Allow s3:PutObject and s3:PutObjectRetention on s3://");
+  }
+});
+
 testFake("locks chunks and manifests, and nothing that is replaced later", async ({ fake, options }) => {
   const store = new S3Store({ ...options, objectLock: { mode: "COMPLIANCE", days: 30 } }, QUICK);
   const before = Date.now();
@@ -234,6 +244,7 @@ for (
     { kind: "refuse", status: 500, code: "InternalError" },
     { kind: "refuse", status: 503, code: "SlowDown", headers: { "retry-after": "0" } },
     { kind: "refuse", status: 409, code: "ConditionalRequestConflict" },
+    { kind: "refuse", status: 400, code: "ThrottlingException" },
     { kind: "refuse", status: 400, code: "RequestTimeout" },
     { kind: "refuse", status: 200, code: "InternalError" },
     { kind: "lose_answer" },
@@ -520,7 +531,7 @@ testFake("S3Store names the right region where the config's is wrong", async ({ 
   const error = await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError);
   assertEquals(error.facts.code, "AuthorizationHeaderMalformed");
   assertStringIncludes(error.message, 'the bucket is in region "eu-central-1", the request was for "us-west-2"');
-  assertEquals(error.hint, "Set region: eu-central-1, or leave it out");
+  assertEquals(error.hint, "Set region: eu-central-1; without it AWS_REGION counts, else the bucket's own");
   // An answer to HEAD has the region in its headers only.
   assertEquals((await assertRejects(() => store.stat("a"), StoreError)).hint, error.hint);
 }, { region: "eu-central-1" });
@@ -529,7 +540,10 @@ testFake("S3Store names the region that a redirect leads to", async ({ fake, sto
   const headers = { "x-amz-bucket-region": "ap-south-1" };
   fake.inject("ListObjectsV2", { kind: "refuse", status: 301, code: "PermanentRedirect", headers });
   const error = await assertRejects(() => listAll(store, ""), StoreError);
-  assertEquals([error.facts.code, error.hint], ["PermanentRedirect", "Set region: ap-south-1, or leave it out"]);
+  assertEquals([error.facts.code, error.hint], [
+    "PermanentRedirect",
+    "Set region: ap-south-1; without it AWS_REGION counts, else the bucket's own",
+  ]);
 });
 
 testFake("S3Store goes by the server's clock where this machine's is wrong", async ({ store, fake }) => {

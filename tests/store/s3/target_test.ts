@@ -33,3 +33,22 @@ Deno.test("S3Store and S3Remover go the same way to the bucket", () => {
     assertEquals(assertThrows(open, StoreError).facts.code, "bad_endpoint");
   }
 });
+
+Deno.test("targetOf() refuses what AWS calls a bucket and is another thing, and takes an access point's alias", () => {
+  const refused: [name: string, what: string][] = [
+    ["backups--use1-az4--x-s3", "a directory bucket (S3 Express One Zone)"],
+    ["point-abcdefghijklmnop--ol-s3", "an access point of Object Lambda"],
+    ["mfzwi23gnjvgw.mrap", "a multi-region access point"],
+    ["tables--table-s3", "a table bucket"],
+  ];
+  for (const [name, what] of refused) {
+    const error = assertThrows(() => targetOf({ bucket: `s3://${name}/folder`, ...KEYS }), StoreError, what);
+    assertEquals(error.facts.code, "bad_bucket");
+    // Elsewhere names mean what they like.
+    assertEquals(targetOf({ bucket: `s3://${name}`, endpoint: "http://[::1]:9000", ...KEYS }).bucket, name);
+  }
+  assertEquals(
+    targetOf({ bucket: "s3://point-abcdefghijklmnop-s3alias", ...KEYS }).bucket,
+    "point-abcdefghijklmnop-s3alias",
+  );
+});

@@ -6,7 +6,6 @@ import { counted } from "../counts.ts";
 import type * as z from "zod";
 import { isSealedName } from "../codec/compression.ts";
 import { ArchiveError } from "../errors.ts";
-import { jsonBytes } from "../json/indented.ts";
 import {
   type Checkpoint,
   FORMAT_VERSION,
@@ -17,6 +16,7 @@ import {
   type Totals,
 } from "./manifest.ts";
 import { manifestSchemas } from "./manifest_schema.ts";
+import { encodeWithChecksum, isAsWritten } from "./own_checksum.ts";
 
 /** What a manifest or checkpoint of format 2 always has; in one of format 1 it is as the schema's defaults say. */
 const REQUIRED = ["kind", "parent", "unreadable"];
@@ -25,7 +25,7 @@ const REQUIRED = ["kind", "parent", "unreadable"];
  * The JSON text of a checkpoint: stored again and again, so in few bytes. @throws Error as {@linkcode encodeJson} does.
  */
 export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(storedForm(checkpoint)) + "\n");
+  return encodeWithChecksum(storedForm(checkpoint), { isIndented: false });
 }
 
 /**
@@ -34,7 +34,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
  * @throws Error where it has recipients and was not sealed, or names a chunk that is not: nothing of it may be stored.
  */
 export function encodeJson(value: Manifest | Checkpoint): Uint8Array {
-  return jsonBytes(storedForm(value));
+  return encodeWithChecksum(storedForm(value), { isIndented: true });
 }
 
 /** Without what is sealed. The members are left out, so that a reader who knows of no seal refuses it. */
@@ -130,6 +130,13 @@ function parseObject<T extends Manifest | Checkpoint>(
       `Cannot read ${noun} "${key}": it has format ${format}, this program knows formats up to ${FORMAT_VERSION}`,
       { key, expected: `format ${FORMAT_VERSION}`, found: `format ${format}` },
       { hint: "Use the version of couchdb-backup that wrote it, or a later one" },
+    );
+  }
+  if (isAsWritten(bytes, value) === false) {
+    throw new ArchiveError(
+      `Cannot use ${noun} "${key}": it is not as it was written, by its own checksum`,
+      { key, expected: "the checksum that it ends with", found: "another one" },
+      { hint: "The object is damaged, or was edited: take an earlier backup" },
     );
   }
   const isSealed = Object.hasOwn(Object(value), "sealed");

@@ -8,7 +8,7 @@ import {
   type Origin,
   sumChunks,
 } from "../../src/archive/manifest.ts";
-import { encodeJson, parseCheckpoint, parseManifest } from "../../src/archive/manifest_json.ts";
+import { encodeCheckpoint, encodeJson, parseCheckpoint, parseManifest } from "../../src/archive/manifest_json.ts";
 
 function chunk(number: number, part: Partial<ChunkEntry> = {}): ChunkEntry {
   return {
@@ -133,6 +133,40 @@ Deno.test("parseManifest() does not take one of format 2 that lacks what makes i
 
 Deno.test("parseManifest() reads a manifest to which a later version has added a field", () => {
   assertEquals(parseManifest(bytesOf({ ...MANIFEST, colour: "green" }), "k"), MANIFEST);
+});
+
+Deno.test("parseManifest() and parseCheckpoint() take nothing of which one bit is another for what was written", () => {
+  const cases: [parse: (bytes: Uint8Array, key: string) => unknown, bytes: Uint8Array, whole: unknown][] = [
+    [parseManifest, encodeJson(MANIFEST), MANIFEST],
+    [parseCheckpoint, encodeCheckpoint(CHECKPOINT), CHECKPOINT],
+  ];
+  for (const [parse, whole, value] of cases) {
+    assertEquals(parse(whole, "k"), value);
+    for (let bit = 0; bit < whole.length * 8; bit++) {
+      const bytes = whole.slice();
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+      let read: unknown;
+      try {
+        read = parse(bytes, "k");
+      } catch (error) {
+        if (!(error instanceof ArchiveError)) throw error;
+        continue;
+      }
+      // Nothing is lost where the name of the checksum is another one.
+      assertEquals(read, value, `bit ${bit}: ${new TextDecoder().decode(bytes.subarray((bit >> 3) - 20, bit >> 3))}`);
+    }
+  }
+});
+
+Deno.test("parseManifest() refuses one that was edited, or formatted anew, and takes it without its checksum", () => {
+  const { checksum, ...parts } = JSON.parse(new TextDecoder().decode(encodeJson(MANIFEST)));
+  assertEquals(Object.keys(JSON.parse(new TextDecoder().decode(encodeJson(MANIFEST)))).at(-1), "checksum");
+  const properties = { ...parts.properties, security: '{"admins":{"names":["mallory"]}}' };
+  for (const value of [{ ...parts, properties, checksum }, { ...parts, checksum }, { ...parts, checksum: null }]) {
+    const error = assertThrows(() => parseManifest(bytesOf(value), "k"), ArchiveError);
+    assertStringIncludes(error.message, 'Cannot use manifest "k": it is not as it was written, by its own checksum');
+  }
+  assertEquals(parseManifest(bytesOf({ ...parts, properties }), "k"), { ...MANIFEST, properties });
 });
 
 Deno.test("parseManifest() and parseCheckpoint() refuse every proper prefix", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import { couchOk } from "../couch_request.ts";
+import { partsOf, textWithChecksum } from "../edited_manifest.ts";
 import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
 import { QuietShell } from "../fakes/quiet_shell.ts";
 
@@ -203,12 +204,11 @@ Deno.test("restore() refuses a backup in clear that names a task which does not 
   await using place = await Place.make();
   assertEquals((await place.run("", "backup")).code, 0);
   const [name = ""] = await manifestsOf(place.path("bucket"), "a");
-  const text = await Deno.readTextFile(name);
+  const parts = partsOf(await Deno.readTextFile(name));
   const before = place.written;
   // A task that the config does not know, one that it knows and that has other databases, and one of these.
   for (const [task, database] of [["nobody", "a"], ["plain", "a"], ["plain", "b"]] as const) {
-    const said = text.replace('"task": "weekly"', `"task": "${task}"`);
-    await Deno.writeTextFile(name, said.replace('"database": "a"', `"database": "${database}"`));
+    await Deno.writeFile(name, textWithChecksum({ ...parts, task, database }));
     const tasks = `task: {weekly: {databases: [a], encrypt_to: [${to}]}, plain: {databases: [b]}}`;
     for (
       const args of [["restore", "copy", "latest/a"], ["restore", "--all", "latest", "--match", "a", "--map", "a=c"]]
@@ -218,7 +218,7 @@ Deno.test("restore() refuses a backup in clear that names a task which does not 
       assertStringIncludes(refused.err, "is not encrypted");
     }
   }
-  await Deno.writeTextFile(name, text.replace('"task": "weekly"', '"task": "plain"'));
+  await Deno.writeFile(name, textWithChecksum({ ...parts, task: "plain" }));
   // What the task that does not seal has selected is its own.
   const tasks = `task: {weekly: {databases: [a], encrypt_to: [${to}]}, plain: {databases: [a, b]}}`;
   const own = await place.runWith(tasks, "", "restore", "copy", "latest/a");

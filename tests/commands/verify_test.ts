@@ -109,6 +109,27 @@ Deno.test("verify() names a damaged manifest whose copy is whole, by which all e
   }
 });
 
+Deno.test("verify() finds one letter of a manifest that is another, and restore() takes the copy, or nothing", async () => {
+  await using archive = await setUpArchive();
+  const { context, server, store, folder, manifestName, inFolder } = archive;
+  const alter = (name: string) =>
+    alterFile(inFolder(name), (bytes) => {
+      const text = new TextDecoder().decode(bytes);
+      return new TextEncoder().encode(text.replace("boss", "bess"));
+    });
+  await alter(manifestName);
+  const path = store.locate(folder);
+  const { ok, problems } = await verify(context, { database: "a/b", path });
+  assertEquals([ok, problems.map(({ chunk }) => chunk)], [false, [manifestName]]);
+  assertStringIncludes(problems[0]!.problem, "by its own checksum");
+  await restore(context, { database: "copy", path });
+  assertEquals(server.databases.get("copy")!.security, server.databases.get("a/b")!.security);
+  await alter("manifest.json");
+  const before = server.requests.length;
+  await assertRejects(() => restore(context, { database: "none", path }), ArchiveError, "own checksum");
+  assertEquals(server.requests.length, before);
+});
+
 Deno.test("verify() with quick sees sizes and presence, and not what is inside", async () => {
   await using archive = await setUpArchive();
   const { context, inFolder } = archive;

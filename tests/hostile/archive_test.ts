@@ -22,6 +22,7 @@ import {
 import { DirectoryStore } from "../../src/store/directory/store.ts";
 import { joinKey } from "../../src/store/key.ts";
 import { readText } from "../../src/streams.ts";
+import { partsOf, textWithChecksum } from "../edited_manifest.ts";
 import { testSurface } from "./cases.ts";
 import { type Dice, HOSTILE_NUMBERS, type Json } from "./dice.ts";
 
@@ -53,7 +54,7 @@ testSurface({
   make: (dice) => {
     const text = new TextDecoder().decode(dice.pick(manifests).bytes);
     if (dice.oneIn(10)) return dice.mutateBytes(new TextEncoder().encode(text));
-    const manifest = JSON.parse(text) as Manifest;
+    const manifest = partsOf(text) as Manifest;
     if (dice.oneIn(2)) return new TextEncoder().encode(dice.mutateJsonText(manifest as unknown as Json));
     // One that agrees with itself.
     const chunk = manifest.chunks.length === 0 ? undefined : dice.pick(manifest.chunks);
@@ -71,7 +72,7 @@ testSurface({
         ]),
       );
     } else Object.assign(manifest, { finished_at: dice.text() });
-    return new TextEncoder().encode(JSON.stringify({ ...manifest, totals: sumChunks(manifest.chunks) }));
+    return textWithChecksum({ ...manifest, totals: sumChunks(manifest.chunks) });
   },
   run: (bytes) => {
     const { chunks, totals, ...manifest } = parseManifest(bytes, "a/manifest.json");
@@ -92,7 +93,7 @@ testSurface({
   name: "checkpoint",
   cases: 500,
   make: (dice) => {
-    const manifest = JSON.parse(new TextDecoder().decode(dice.pick(manifests).bytes)) as { [name: string]: Json };
+    const manifest = partsOf(dice.pick(manifests).bytes) as { [name: string]: Json };
     const listing = {
       position: "9-g1AAAA",
       ids: 9,

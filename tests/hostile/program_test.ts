@@ -12,6 +12,7 @@ import { main } from "../../src/cli/cli.ts";
 import { QuietShell } from "../fakes/quiet_shell.ts";
 import { runScheduled } from "../../src/schedule/due.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
+import { partsOf } from "../edited_manifest.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { task as fakeTask } from "../fakes/task.ts";
 import { setUpFunction } from "../lambda/function_setup.ts";
@@ -64,7 +65,7 @@ async function makeObjects(): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
   const objects = new Map<string, Uint8Array<ArrayBuffer>>();
   for (const name of await filesBelow(desk.bucket)) objects.set(name, await Deno.readFile(join(desk.bucket, name)));
   const name = [...objects.keys()].find((name) => /11\/26\/s\/db\/manifest-/.test(name))!;
-  const { finished_at: savedAt, ...manifest } = JSON.parse(new TextDecoder().decode(objects.get(name)!));
+  const { finished_at: savedAt, ...manifest } = partsOf(objects.get(name)!);
   const listing = { position: "0", ids: 12, expected: 12, filter: null };
   const checkpoint = { ...manifest, saved_at: savedAt, listing };
   for (const one of [...objects.keys()]) if (/11\/26\/s\/db\/manifest|_catalog\/s\/db\//.test(one)) objects.delete(one);

@@ -8,7 +8,7 @@ import { RequestBody, type Revisions } from "../../couchdb/request_body.ts";
 /** Half as many documents of one KB take CouchDB some hundredths longer, half as many again are no faster. */
 const BATCH_DOCUMENTS = 1000;
 /** A batch is closed when it is that large; with one document of the largest held size it has three times as much. */
-const BATCH_BYTES = 2 << 20;
+export const BATCH_BYTES: number = 2 << 20;
 
 const NONE: readonly Batch[] = [];
 

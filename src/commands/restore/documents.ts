@@ -15,7 +15,7 @@ import { LaterStates } from "../../archive/later_states.ts";
 import { nameOfChunk } from "../../archive/parents.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead, Slots } from "../../parallel.ts";
-import { type Batch, BatchBuilder } from "./batch.ts";
+import { type Batch, BATCH_BYTES, BatchBuilder } from "./batch.ts";
 import { type Delta, leavesOf } from "./delta.ts";
 import {
   type ChunkOnItsWay,
@@ -84,6 +84,8 @@ export class DocumentRestore {
   readonly #position: PositionKeeper;
   /** Of requests to CouchDB. */
   readonly #slots: Slots;
+  /** How large the batches are that are made and not yet written. */
+  #bytesInHand = 0;
   /** Why a batch was not written, which ends all. */
   #failure: { error: unknown } | undefined;
   readonly #designs = new HeldDesigns();
@@ -160,9 +162,22 @@ export class DocumentRestore {
       this.#failure ??= { error };
       throw error;
     };
-    const write = (batch: BatchOfChunk, signal: AbortSignal) =>
-      this.#inTurn(() => this.#write(batch, signal).catch(noteFailure), signal);
-    await forEachParallel(batches, write, { limit: this.#options.parallel + BATCHES_AHEAD, signal });
+    const write = async (batch: BatchOfChunk, signal: AbortSignal) => {
+      const { documentBytes } = batch.body;
+      this.#bytesInHand += documentBytes;
+      try {
+        await this.#inTurn(() => this.#write(batch, signal).catch(noteFailure), signal);
+      } finally {
+        this.#bytesInHand -= documentBytes;
+      }
+    };
+    await forEachParallel(batches, write, { limit: () => this.#mostInHand(), signal });
+  }
+
+  /** Large documents make batches of up to three times the size: fewer of them are made, and memory stays as it is. */
+  #mostInHand(): number {
+    const most = this.#options.parallel + BATCHES_AHEAD;
+    return this.#bytesInHand < most * BATCH_BYTES ? most : 1;
   }
 
   /**

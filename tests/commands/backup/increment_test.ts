@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ArchiveError, InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
+import { partsOf, textWithChecksum } from "../../edited_manifest.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { unreadable } from "../../fakes/couchdb/faults.ts";
 import { compareLeafRevisions, type LeafRevisions } from "../../leaf_revisions.ts";
@@ -256,7 +257,7 @@ const DOUBTS: {
       await place.expectRun({ kind: "incremental" }, { day: 4 });
       const [name] = (await filesOf(place.backups.folder)).filter((one) => one.startsWith("manifest-"));
       const path = `${place.backups.folder}/${name}`;
-      await Deno.writeTextFile(path, (await Deno.readTextFile(path)).replace('"weekly"', '"weakly"'));
+      await Deno.writeFile(path, textWithChecksum({ ...partsOf(await Deno.readTextFile(path)), task: "weakly" }));
     },
   },
   {
@@ -622,9 +623,9 @@ Deno.test("an increment whose parent has counted too few documents is a full bac
   await place.expectRun({ kind: "full" });
   const [name] = (await filesOf(backups.folder)).filter((name) => name.startsWith("manifest-"));
   const path = `${backups.folder}/${name}`;
-  const manifest = JSON.parse(await Deno.readTextFile(path));
+  const manifest = partsOf(await Deno.readTextFile(path));
   manifest.feed.expected = 38;
-  await Deno.writeTextFile(path, JSON.stringify(manifest));
+  await Deno.writeFile(path, textWithChecksum(manifest));
   await place.expectRun({ kind: "full", documents: 40, because: /counted fewer documents/ }, { day: 4 });
   await place.expectRun({ kind: "unchanged" }, { day: 5 });
   await place.expectExact();

@@ -10,6 +10,7 @@ import { openContent } from "../../../src/archive/sealed.ts";
 import { keptSettings, type KeptSettingsQuestion, MOST_DAYS } from "../../../src/commands/backup/kept_settings.ts";
 import { InterruptedError } from "../../../src/errors.ts";
 import { couchOk } from "../../couch_request.ts";
+import { partsOf, textWithChecksum } from "../../edited_manifest.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { forbidden, loginRefused, unreadable } from "../../fakes/couchdb/faults.ts";
 import type { FakeCouchDb } from "../../fakes/couchdb.ts";
@@ -199,7 +200,7 @@ async function rewrite({ backups }: Increments, from: string, to: string): Promi
   for (const name of (await filesOf(backups.folder)).filter((one) => one.startsWith("manifest"))) {
     const text = await Deno.readTextFile(`${backups.folder}/${name}`);
     assert(text.includes(from), text);
-    await Deno.writeTextFile(`${backups.folder}/${name}`, text.replace(from, to));
+    await Deno.writeFile(`${backups.folder}/${name}`, textWithChecksum(partsOf(text.replace(from, to))));
   }
 }
 

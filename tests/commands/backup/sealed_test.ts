@@ -22,6 +22,7 @@ import { openStore } from "../../../src/store/open.ts";
 import type { Conditions } from "../../../src/store/store.ts";
 import { couchOk } from "../../couch_request.ts";
 import { impatientClient } from "../../couchdb/impatient_client.ts";
+import { partsOf, textWithChecksum } from "../../edited_manifest.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { unreadable } from "../../fakes/couchdb/faults.ts";
 import { RecordedLog } from "../../fakes/log.ts";
@@ -170,13 +171,13 @@ Deno.test("A backup whose parent was swapped for one that is not sealed as it is
     const name = await findName(ofDay(3), isForged);
     const bytes = await Deno.readFile(join(ofDay(3), name));
     for (const own of (await filesOf(ofDay(4))).filter((one) => one.startsWith("manifest"))) {
-      const manifest = JSON.parse(await Deno.readTextFile(join(ofDay(4), own)));
+      const manifest = partsOf(await Deno.readTextFile(join(ofDay(4), own)));
       manifest.parent = {
         path: `2026/01/03/couchdb/db/${name}`,
         run,
         sha256: createHash("sha256").update(bytes).digest("hex"),
       };
-      await Deno.writeTextFile(join(ofDay(4), own), JSON.stringify(manifest));
+      await Deno.writeFile(join(ofDay(4), own), textWithChecksum(manifest));
     }
     const written = fake.requestsTo("_bulk_docs").length;
     const error = await assertRejects(() => place.restore("2026/01/04/couchdb/db"), ArchiveError);
@@ -365,11 +366,11 @@ Deno.test("restore() writes nothing of sealed chunks that were changed, cut off 
     assertEquals(problems.length, 1, what);
     // Whoever has made the manifest fit is found out by the seal itself, but for a chunk that was sealed as a whole.
     const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const manifest = JSON.parse(manifestText);
+    const manifest = partsOf(manifestText);
     manifest.chunks[0].sha256 = sha256;
     manifest.chunks[0].compressed_bytes = manifest.totals.compressed_bytes = bytes.length;
     for (const name of manifestPaths) {
-      await Deno.writeTextFile(join(backups.folder, name), JSON.stringify(manifest, undefined, 2) + "\n");
+      await Deno.writeFile(join(backups.folder, name), textWithChecksum(manifest));
     }
     if (what !== "swapped with another database") {
       const message = /not as it was|was changed|none of the identities/;

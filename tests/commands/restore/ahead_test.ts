@@ -19,10 +19,18 @@ const AHEAD = 3;
 const CHUNKS = 20;
 const OF_A_CHUNK = 10;
 
-/** A backup in chunks each of which is one request, but for one whose first document is too large to be held. */
+/** What is in a backup. */
+interface Contents {
+  /** The number of a document that is too large to be held. @default none is */
+  largeAt?: number | undefined;
+  /** Of the text in the last document of each chunk. @default it has none */
+  textBytes?: number | undefined;
+}
+
+/** A backup in chunks each of which is one request, but for the document that is too large for one. */
 async function makeBackup(
   { server, couch, store }: RestoreSetup,
-  { largeAt }: { largeAt?: number | undefined },
+  { largeAt, textBytes = 0 }: Contents,
 ): Promise<string> {
   await couchOk(server, "PUT /old?q=1");
   const numbers = [...Array(CHUNKS * OF_A_CHUNK).keys()];
@@ -31,6 +39,7 @@ async function makeBackup(
     ...number === largeAt
       ? { _attachments: { f: { content_type: "a/b", data: randomBytes(4_500_000).toString("base64") } } }
       : {},
+    ...textBytes > 0 && (number + 1) % OF_A_CHUNK === 0 ? { text: "x".repeat(textBytes) } : {},
   }));
   await couchOk(server, "POST /old/_bulk_docs", { docs });
   return (await makeArchive({ couch, store, database: "old", chunk: OF_A_CHUNK })).folder;
@@ -52,12 +61,12 @@ function noteReads(store: Store, read: Set<string>): Store {
 
 /** Restores a backup whose first requests CouchDB answers when `look` has seen what there is meanwhile. */
 async function restoreHeld(
-  { largeAt }: { largeAt?: number | undefined },
+  contents: Contents,
   look: (seen: { read: ReadonlySet<string>; posts: () => number }) => Promise<void>,
 ): Promise<void> {
   await using setup = await setUpRestore();
   const { server, store, context } = setup;
-  const path = await makeBackup(setup, { largeAt });
+  const path = await makeBackup(setup, contents);
   const read = new Set<string>();
   const repository = new Repository(noteReads(store, read), { prefix: "", suffix: "" });
   const { promise: looked, resolve: goOn } = Promise.withResolvers<void>();
@@ -81,6 +90,15 @@ Deno.test("restore() makes the next two batches while CouchDB has those before t
     // Time for what must not come.
     await new Promise((resolve) => setTimeout(resolve, 300));
     assertEquals([posts(), read.size], [PARALLEL, PARALLEL + 2 + AHEAD]);
+  });
+});
+
+Deno.test("restore() makes none of the next batches while large documents are with CouchDB", async () => {
+  await restoreHeld({ textBytes: 3_200_000 }, async ({ read, posts }) => {
+    await until(() => read.size >= PARALLEL + AHEAD, "the chunks behind are read");
+    // Time for what must not come.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assertEquals([posts(), read.size], [PARALLEL, PARALLEL + AHEAD]);
   });
 });
 

@@ -17,6 +17,7 @@ import { describeStatus } from "../../../src/cli/status.ts";
 import type { Session } from "../../../src/session/session.ts";
 import { couchOk } from "../../couch_request.ts";
 import { impatientClient } from "../../couchdb/impatient_client.ts";
+import { partsOf, textWithChecksum } from "../../edited_manifest.ts";
 import type { FaultRule } from "../../fakes/couchdb/faults.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { alterFile, flipByte } from "../restore/setup.ts";
@@ -453,7 +454,7 @@ Deno.test("verify --all and test-restore are kept, and status shows them", async
 async function takeOut(folder: string, ids: readonly string[]): Promise<void> {
   const files = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   const manifests = files.filter((name) => name.startsWith("manifest"));
-  const manifest = JSON.parse(await Deno.readTextFile(join(folder, manifests[0]!)));
+  const manifest = partsOf(await Deno.readTextFile(join(folder, manifests[0]!)));
   for (const chunk of manifest.chunks) {
     const { results } = JSON.parse(gunzipSync(await Deno.readFile(join(folder, chunk.name))).toString());
     const text = JSON.stringify({ results: results.filter(({ id }: { id: string }) => !ids.includes(id)) });
@@ -470,7 +471,7 @@ async function takeOut(folder: string, ids: readonly string[]): Promise<void> {
     });
   }
   manifest.totals = sumChunks(manifest.chunks);
-  for (const name of manifests) await Deno.writeTextFile(join(folder, name), JSON.stringify(manifest));
+  for (const name of manifests) await Deno.writeFile(join(folder, name), textWithChecksum(manifest));
 }
 
 /** At once, as a progress cannot wait. */

@@ -14,8 +14,8 @@ import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
-import { findContradictions } from "./contradictions.ts";
-import { type Environment, held, substitute } from "./environment.ts";
+import { findContradictions, findMergeKeys } from "./contradictions.ts";
+import { type Environment, held, hintForUnset, substitute } from "./environment.ts";
 import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
@@ -236,13 +236,18 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
+  const merges = findMergeKeys(written);
+  // All else that is found depends on what they stand for.
+  if (merges.length > 0) throw asError(merges, { file, placeOf, written, env });
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
   // A value with an unset variable gets no further findings.
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
-  if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
+  if (findings.length > 0 || checked.data === undefined) {
+    throw asError(findings, { file, placeOf, written, env, hint: hintForUnset(unset) });
+  }
   const config = toConfig(checked.data, { file, env, placeOf });
   return {
     ...config,

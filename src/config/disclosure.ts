@@ -92,8 +92,12 @@ export function hideInValue(text: string, harmless: ReadonlySet<string>): string
   return hideCredentials(text);
 }
 
+/** The key by which YAML 1.1 brings the keys of another mapping. */
+export const MERGE_KEY = "<<";
+
 /** A key's name, as far as it is one: `password "x` is a key that lacks its colon, and shows as `password ***`. */
 export function hideInKey(key: string): string {
+  if (key === MERGE_KEY) return key;
   const word = /^[\w.-]*/.exec(key)![0];
   return word === key ? key : `${word} ***`;
 }

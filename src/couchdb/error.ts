@@ -164,6 +164,9 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
     return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
+  if (status === 404 && database === undefined && new URL(url).pathname !== "/") {
+    return `Check database.url: "${url}" must be CouchDB's own address, and not end with a database's name`;
+  }
   if (status === 404 && database !== undefined) {
     const deleted = "The database does not exist, or was deleted meanwhile";
     return database.includes("/") ? `${deleted}, or ${SLASH_CAUSE}` : deleted;

@@ -154,6 +154,24 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
   }
 });
 
+Deno.test("CouchClient says that the URL ends with a database's name where CouchDB takes it for one", async () => {
+  await using fake = await startFakeCouchDb();
+  const answer: Fault = {
+    kind: "answer",
+    status: 404,
+    body: { error: "not_found", reason: "Database does not exist." },
+  };
+  fake.faults.add({ times: Infinity, fault: answer });
+  const client = impatientClient({ ...fake, url: `${fake.url}/orders`, login: fake.login, password: fake.password });
+  for (const ask of [() => client.listDatabases(), () => client.greet()]) {
+    const error = await couchError(ask);
+    assertEquals(
+      error.hint,
+      `Check database.url: "${fake.url}/orders" must be CouchDB's own address, and not end with a database's name`,
+    );
+  }
+});
+
 Deno.test("CouchClient asks once where a redirect or a page for people answers, and says so", async () => {
   const page = "<!doctype html><html><head><title>Sign in - Example</title></head><body>…</body></html>";
   const html = { "content-type": "text/html; charset=utf-8" };

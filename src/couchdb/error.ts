@@ -163,6 +163,9 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (status === 411) {
     return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
+  if (status !== undefined && status >= 500) {
+    return "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory";
+  }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
   if (status === 404 && database === undefined && new URL(url).pathname !== "/") {
     return `Check database.url: "${url}" must be CouchDB's own address, and not end with a database's name`;

@@ -154,6 +154,17 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
   }
 });
 
+Deno.test("CouchClient points to CouchDB's own log where CouchDB itself has failed", async () => {
+  await using fake = await startFakeCouchDb();
+  const body = { error: "internal_error", reason: "no_such_file" };
+  fake.faults.add({ times: Infinity, fault: { kind: "answer", status: 500, body } });
+  const error = await couchError(() => impatientClient(fake).databaseInfo("a/b"));
+  assertEquals(
+    error.hint,
+    "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory",
+  );
+});
+
 Deno.test("CouchClient says that the URL ends with a database's name where CouchDB takes it for one", async () => {
   await using fake = await startFakeCouchDb();
   const answer: Fault = {

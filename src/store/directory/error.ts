@@ -15,7 +15,7 @@ export interface DirectoryPlace {
 }
 
 const FILE_IN_THE_WAY =
-  "Something above PATH is a file and must be a folder: remove or rename it, or choose another bucket";
+  "Remove or rename the file in the way: what should be a folder above PATH is a file. Or choose another bucket";
 
 /** By code: what it means, and what to do. `PATH` stands for the path. */
 const MEANING: Record<string, [meaning: string, hint: string]> = {

@@ -49,7 +49,7 @@ Deno.test("DirectoryStore create() names a file that stands in its way", async (
   assertEquals(error.facts.key, "a/b");
   assertEquals(
     error.hint,
-    `Something above "${given.root}/a/b" is a file and must be a folder: remove or rename it, or choose another bucket`,
+    `Remove or rename the file in the way: what should be a folder above "${given.root}/a/b" is a file. Or choose another bucket`,
   );
   assertEquals(await readAll(given.store, "a"), bytesOf("x"));
 });

@@ -72,7 +72,7 @@ export class Shares<T> {
 
   /**
    * Does the work on the next one. What was left when the limit was asked may be claimed by others a moment later: then
-   * it waits behind them.
+   * it waits after them.
    *
    * @param options.signal Ends that waiting. @default nothing does
    * @throws What the work throws; the reason of the signal.
@@ -112,7 +112,7 @@ export class Shares<T> {
     try {
       await orAborted(admitted, signal);
     } finally {
-      // Those behind it may need less.
+      // Those after it may need less.
       if (this.#waiting.delete(one)) this.#admit();
     }
   }

@@ -102,7 +102,7 @@ export interface Archive {
   manifest: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
-  /** Its chunks in order, without those that are missing or have the wrong size; behind those of its parents. */
+  /** Its chunks in order, without those that are missing or have the wrong size; after those of its parents. */
   chunks: ArchiveChunk[];
   /** Its parent backups, the newest first; `addParents()` finds them. */
   parents: (ParentPlace & { entries: readonly ChunkEntry[] })[];

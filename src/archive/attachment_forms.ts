@@ -17,7 +17,7 @@ export type AttachmentForm = "contentType" | "Buffer";
 
 const encoder = new TextEncoder();
 const ATTACHMENTS = encoder.encode('_attachments"');
-/** What is written behind the quote that begins a member of an attachment, and what CouchDB knows instead. */
+/** What is written after the quote that begins a member of an attachment, and what CouchDB knows instead. */
 const FORMS: Record<AttachmentForm, { written: Uint8Array; known: Uint8Array }> = {
   contentType: { written: encoder.encode('contentType"'), known: encoder.encode('content_type"') },
   Buffer: { written: encoder.encode('data":{"type":"Buffer","data":['), known: encoder.encode('data":"') },
@@ -52,7 +52,7 @@ export class AttachmentForms {
   }
 
   /**
-   * The next bytes as CouchDB knows them; the last few of them may come with those behind.
+   * The next bytes as CouchDB knows them; the last few of them may come with the next ones.
    *
    * @throws FramingError when numbers that stand for bytes are none.
    */

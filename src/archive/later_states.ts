@@ -14,7 +14,7 @@ const MOST_PREPARED = 4_000_000;
 
 /** Follows the reading of one archive, chunk after chunk. */
 export class LaterStates {
-  /** The chunks in the order in which they have to be read, one behind the other. */
+  /** The chunks in the order in which they have to be read, one after the other. */
   readonly chunks: readonly ArchiveChunk[];
   readonly #ids: IdSet;
   /** The backup that the lowest chunks belong to. */

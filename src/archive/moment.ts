@@ -73,7 +73,7 @@ export interface LastSelection {
   task: string;
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
-  /** When it did begin, which may have been later: behind a run that took long. */
+  /** When it did begin, which may have been later: after a run that took long. */
   begunAt: Date;
   /** The date in its paths, `2026-01-03`. */
   date: string;

@@ -1,5 +1,5 @@
 /**
- * What speaks against the newest backup of a database being its newest state: runs behind it that did not save the
+ * What speaks against the newest backup of a database being its newest state: runs after it that did not save the
  * database, or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence
  * for each task.
  */
@@ -37,7 +37,7 @@ interface FoundRun {
 }
 
 /**
- * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing
+ * Says of each task whose last run after a backup did not save the database what came of that run. It costs a listing
  * of each task's runs, and the report of the last. Where the runs cannot be read the log says so.
  */
 export async function newerAttempts(repository: Repository, search: AttemptSearch): Promise<string[]> {
@@ -97,8 +97,8 @@ async function newerAttempt(
 }
 
 /**
- * Whether a run has come behind a backup. One whose elapse came while a run before it was still at work may have begun
- * when that was over, or beside it, and have tried the database behind the backup.
+ * Whether a run has come after a backup. One whose elapse came while a run before it was still at work may have begun
+ * when that was over, or beside it, and have tried the database after the backup.
  */
 function isLater({ at, run }: FoundRun, { manifest }: RestorePoint): boolean {
   const own = new Date(manifest.finished_at);

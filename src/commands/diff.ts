@@ -176,7 +176,7 @@ class DifferingIds {
     if (this.#page.length >= PAGE_IDS) this.#pack();
   }
 
-  /** Notes that the other side has an id, too. @returns Whether it was added; none can be added behind that. */
+  /** Notes that the other side has an id, too. @returns Whether it was added; none can be added after that. */
   markKnown(id: string): boolean {
     return this.#added.mark(id);
   }

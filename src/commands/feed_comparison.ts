@@ -3,7 +3,7 @@
  * of documents it accounts for, and the feed's rows. Out: the documents that it lacks as they are, although they have
  * not been changed since it was made.
  *
- * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor
+ * What was changed since, or is changed meanwhile, says nothing: it stands in the feed after the backup's end. Nor
  * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
  * the ids that were changed, and no more than ten thousand documents.
  */

@@ -52,7 +52,7 @@ export class Undecided {
   /** What every further one would meet. */
   #end: unknown;
 
-  /** @param options.mostInARow So many failures that pass by themselves, one behind the other, are the end. */
+  /** @param options.mostInARow So many failures that pass by themselves, one after the other, are the end. */
   constructor({ log, mostInARow = MOST_IN_A_ROW }: { log: Log; mostInARow?: number }) {
     this.#log = log;
     this.#mostInARow = mostInARow;

@@ -19,7 +19,7 @@ import { forEachParallel } from "../parallel.ts";
 import { splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 
-/** So long what expire deletes of a backup behind its manifest may take, before it is looked for again. */
+/** So long what expire deletes of a backup after its manifest may take, before it is looked for again. */
 const LOOK_AGAIN_MS = 3000;
 /** Backups that are judged at once. */
 const AT_ONCE = 16;
@@ -87,7 +87,7 @@ export class Vanished {
   async settle({ signal }: StoreCallOptions): Promise<number> {
     const rest = await this.#judge(this.#suspects, { signal });
     if (rest.length === 0) return this.#suspects.length;
-    // A running expire may be between the manifest and what it deletes behind it.
+    // A running expire may be between the manifest and what it deletes after it.
     await wait(this.#lookAgainMs, signal);
     const faulty = await this.#judge(rest, { signal });
     for (const { noteFault, failure } of faulty) noteFault(failure);

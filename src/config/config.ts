@@ -108,7 +108,7 @@ export interface Config {
   stateMachine?: string | undefined;
   /** What stands before the date in the keys; may be empty or hold slashes. */
   prefix: string;
-  /** What stands behind the date in the keys; may be empty or hold slashes. */
+  /** What stands after the date in the keys; may be empty or hold slashes. */
   suffix: string;
   /** Where log lines go beside the console; absent: nowhere. */
   loki?: LokiOptions | undefined;

@@ -1,7 +1,7 @@
 /**
  * What a config may say: each key's shape, its limits and its default. In: the parsed YAML. Out: the same with every
  * value checked and URLs taken apart, or zod's issues. A message that begins with "must" follows what was found; any
- * other one stands by itself behind the key. Pure.
+ * other one stands by itself after the key. Pure.
  */
 import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";

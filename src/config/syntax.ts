@@ -88,7 +88,7 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
 
 type Mistake = Pick<SyntaxProblem, "line" | "column" | "problem" | "hint">;
 
-/** The parser stops at the first colon behind a missing one: on the same line, or on the next that has content. */
+/** The parser stops at the first colon after a missing one: on the same line, or on the next that has content. */
 function findMissingColon(lines: string[], stoppedAt: number, { known, harmless }: KeySets): Mistake | undefined {
   const hasContent = (line: string) => !/^\s*(#.*)?$/.test(line);
   const above = lines.slice(0, stoppedAt - 1).findLastIndex(hasContent);

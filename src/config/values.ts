@@ -157,7 +157,7 @@ export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
 const FOLDER_URL = 'must be the URL of a folder, in which % # and ? are written %25 %23 and %3F; or "/path", as it is';
 
 /**
- * Whether `file://` and this is the URL of the folder that somebody sees in it: what stands behind # or ? is no part of
+ * Whether `file://` and this is the URL of the folder that somebody sees in it: what stands after # or ? is no part of
  * its path.
  */
 function isFolderUrl(encoded: string): boolean {

@@ -181,7 +181,7 @@ export class IdBatch {
     return count === 0 ? undefined : new IdBatch(batches.flatMap((batch) => batch.#pages), count);
   }
 
-  /** What is behind the first `pages` pages, with `documents` in front of it. */
+  /** What is after the first `pages` pages, with `documents` before it. */
   behind(pages: number, documents: readonly ListedDocument[]): IdBatch {
     return countPages([documents, ...this.#pages.slice(pages)]);
   }
@@ -266,7 +266,7 @@ function unpackPlain(bytes: Uint8Array, { idBytes, count }: PackedPage): readonl
       : undefined;
     if (row === undefined) return undefined;
     rows.push(row);
-    // Behind the quote a comma.
+    // After the quote a comma.
     [id, rev] = [idEnd, revEnd + 2];
   }
   return rows;
@@ -348,7 +348,7 @@ export class Expected {
   /** The page in hand, and how much of it has come. */
   #page: readonly ListedDocument[] = [];
   #at = 0;
-  /** What was looked behind, as answers did not come in the order of the request. */
+  /** What was passed while looking for another one: answers need not come in the order of the request. */
   readonly #waiting = new Map<string, ListedDocument>();
   #unpacked = 0;
 

@@ -95,7 +95,7 @@ function isWhole(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): boo
     standsAt(bytes, behindRevision, BEHIND_REVISION);
 }
 
-/** `{"id":…,"docs":[{"ok":…}]}`, with `_revisions` where `_bulk_get` puts them: behind the document's own members. */
+/** `{"id":…,"docs":[{"ok":…}]}`, with `_revisions` where `_bulk_get` puts them: after the document's own members. */
 function answerOf(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): Uint8Array {
   const { idFrom, idEnd, revFrom, revEnd, documentFrom, documentEnd } = spot;
   const answer = new Uint8Array(FRAME_BYTES + idEnd - idFrom + documentEnd - documentFrom + revEnd - revFrom);

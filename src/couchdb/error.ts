@@ -13,7 +13,7 @@ export interface CouchSubject {
   database?: string | undefined;
   /** CouchDB's base URL, without credentials. */
   url: string;
-  /** What was asked for behind the base URL, without its query. */
+  /** What was asked for after the base URL, without its query. */
   path?: string | undefined;
 }
 
@@ -118,7 +118,7 @@ function beginningOf(body: string): string | undefined {
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }
 
-/** Where a redirect leads, without credentials and without what stands behind a question mark: it may hold a ticket. */
+/** Where a redirect leads, without credentials and without what stands after a question mark: it may hold a ticket. */
 function plainAddress(location: string, base: string): string {
   const url = URL.parse(location, base);
   if (url === null) return "an invalid address";

@@ -474,7 +474,7 @@ export class BatchReader {
   }
 
   /**
-   * Waits until CouchDB answers again, behind a failure that a proxy may have given in its place: only what fails once
+   * Waits until CouchDB answers again, after a failure that a proxy may have given in its place: only what fails once
    * more then is the document's own failure.
    */
   async #isWell(call: CallOptions): Promise<true> {
@@ -509,7 +509,7 @@ function healable(error: unknown): CouchError {
 
 /**
  * Whether a proxy answers so where CouchDB is away, or CouchDB where it has too much to do. One that hands connections on
- * closes them; behind the first megabyte of the document that is the document's failure all the same.
+ * closes them; after the first megabyte of the document that is the document's failure all the same.
  */
 function mayBeOfServer({ facts: { status, error } }: CouchError, { passedInPart }: BulkGet): boolean {
   return status === 502 || status === 503 || status === 504 || (error === "cut_off" && !passedInPart);

@@ -12,7 +12,7 @@ import type { CouchClient } from "./client.ts";
 import type { CallOptions } from "./connection.ts";
 import { isScratchName, runOfScratchName } from "./scratch_name.ts";
 
-/** Its id, behind `_local/`. */
+/** Its id, after `_local/`. */
 const NOTE_ID = "couchdb-backup-scratch";
 const MADE_BY = "couchdb-backup test-restore";
 

@@ -27,7 +27,7 @@ export class Suspects {
   /** How many there are. */
   count = 0;
   readonly #whole: Suspect[] = [];
-  /** Documents behind those, that are not packed yet. */
+  /** Documents after those, that are not packed yet. */
   #loose: ListedDocument[] = [];
   readonly #packed = new PackedPages();
 

@@ -12,7 +12,7 @@ export interface MemberSpan {
   from: number;
   /** Where its value begins. */
   valueFrom: number;
-  /** Behind its value. */
+  /** After its value. */
   to: number;
 }
 
@@ -68,7 +68,7 @@ function skipBlanks(bytes: Uint8Array, at: number): number {
   return at;
 }
 
-/** Behind the value that begins at `at`. */
+/** After the value that begins at `at`. */
 function endOfValue(bytes: Uint8Array, at: number): number {
   if (bytes[at] === QUOTE) return endOfString(bytes, at);
   if (bytes[at] !== OPEN_BRACE && bytes[at] !== OPEN_BRACKET) {

@@ -54,7 +54,7 @@ export interface ReportedDatabase {
   unreadable: number;
   /** Complete backups in all. */
   backups: number;
-  /** A letter for each day from `from` on, {@linkcode DayCode}, a number behind it where it repeats: `.30f=6`. */
+  /** A letter for each day from `from` on, {@linkcode DayCode}, a number after it where it repeats: `.30f=6`. */
   days: string;
   /**
    * For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two.

@@ -115,7 +115,7 @@ export async function backupBatch(context: RoundsContext, run: RunOfElapse, step
 /**
  * Passes over what the calls that have died had done by then, as they could not hand back how far they had come.
  *
- * @returns Whether the task's delay is to be waited for behind it.
+ * @returns Whether the task's delay is to be waited for after it.
  */
 async function passOverDone(
   context: RoundsContext,

@@ -123,7 +123,7 @@ interface Judgement {
 interface CompleteRun {
   /** When its schedule fired, or it was begun by hand: what it has saved is at least as new as that. */
   at: Date;
-  /** When it was over, which may be behind the next elapse. */
+  /** When it was over, which may be after the next elapse. */
   finishedAt: Date;
   /** Undefined where it cannot be read, and another note says that all is saved. */
   report: TaskReport | undefined;
@@ -213,7 +213,7 @@ function isMissed(
   return !runs.some((run) => isSince(run, elapse) && isElapseOf(task, run.at));
 }
 
-/** Whether a run is that of an elapse, or began behind it. Runs are named by whole seconds. */
+/** Whether a run is that of an elapse, or began after it. Runs are named by whole seconds. */
 function isSince({ at }: { at: Date }, elapse: Date): boolean {
   return at.getTime() >= elapse.getTime() - elapse.getUTCMilliseconds();
 }
@@ -250,7 +250,7 @@ async function findComplete(
   for (const run of runs.slice(0, MOST_RUNS)) {
     const { found: report, problem } = await ifInReach(run.read());
     const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
-    // Runs behind it, which may have failed, have put their own end in the place of its.
+    // Runs after it, which may have failed, have put their own end in the place of its.
     if (noted !== undefined) return { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
     const part = partOf(report, task);
     if (report !== undefined && part !== undefined && isTaskSaved(part)) {

@@ -37,7 +37,7 @@ export interface RetentionRules {
   keepMonthly?: number | undefined;
   /** The same of years. */
   keepYearly?: number | undefined;
-  /** How long a backup stays behind the one that took its place: a run under way may build on it. */
+  /** How long a backup stays after the one that took its place: a run under way may build on it. */
   grace: Span;
 }
 

@@ -391,7 +391,7 @@ export class DatabaseBackup {
     });
     const { chunks, unreadable: unread } = stored.done;
     if (unread.length > 0 && sumChunks(chunks).documents === 0) throw this.#nothingReadable(unread);
-    // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any
+    // Before the manifest: who is killed after that resumes nothing, and its successors do not know of this chain any
     // more.
     const chainLost = await this.#compareChain(saving, chain);
     await this.#finishListed(saving, stored, { since: "0", chainLost });

@@ -339,7 +339,7 @@ async function followBase(
   };
 }
 
-/** The first page behind the overlap's beginning, from a cluster that has nothing to catch up with. */
+/** The first page after the overlap's beginning, from a cluster that has nothing to catch up with. */
 async function lookAtFeed(
   { couch, cluster, signal, stop }: Run,
   { database, counts, task, turns }: IncrementQuestion,
@@ -351,7 +351,7 @@ async function lookAtFeed(
     lostMs: () => turns.lostMs,
   };
   const positionsEvery = Math.min(new ChunkSize(task, counts.info).positionsEvery ?? POSITIONS_EVERY, POSITIONS_EVERY);
-  // As in every listing: so that each position stands behind a whole number of rows.
+  // As in every listing: so that each position stands after a whole number of rows.
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {
     const startedAtMs = performance.now();

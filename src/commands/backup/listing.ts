@@ -1,6 +1,6 @@
 /**
  * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch
- * that is stored. Out: batches, each to become a chunk, and a position behind which nothing has been fetched yet, from
+ * that is stored. Out: batches, each to become a chunk, and a position after which nothing has been fetched yet, from
  * which a later run can resume.
  *
  * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again
@@ -46,10 +46,10 @@ export interface Work {
 
 /** Where the listing of an incremental backup begins. */
 export interface ListedIncrement {
-  /** The position behind which rows are new, but for those that are known. */
+  /** The position after which rows are new, but for those that are known. */
   since: string;
   known: KnownRows;
-  /** The first page behind that position, where it has been looked at already. */
+  /** The first page after that position, where it has been looked at already. */
   page?: FeedPage | undefined;
   /** Documents that the backup before lacks, and that are fetched whether they have changed or not. */
   lacking: readonly ListedDocument[];
@@ -107,7 +107,7 @@ interface Stretch {
 export class Listing {
   /** How many different ids have been listed, deleted ones and those taken over from an earlier run too. */
   ids = 0;
-  /** Behind everything that has been listed. */
+  /** After everything that has been listed. */
   until: string;
   /**
    * How many different ids the last {@linkcode Listing.recount} has found, and how many of them live, or live at least
@@ -247,7 +247,7 @@ export class Listing {
     this.#feed = listChanges(this.#couch, this.#database, {
       since,
       positionsEvery,
-      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole
+      // CouchDB counts the rows between positions from the page's end: with one row less, each stands after a whole
       // chunk.
       pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
       log,
@@ -279,7 +279,7 @@ export class Listing {
   /** Ends what is under way. */
   close(): void {
     this.#ending.abort(NOT_WANTED);
-    // A generator that waits within next() answers only behind it.
+    // A generator that waits within next() answers only after it.
     this.#feed?.return(undefined).catch(() => {});
     this.#feed = undefined;
     this.#ahead.close();
@@ -456,7 +456,7 @@ export class Listing {
     this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
   }
 
-  /** Takes pages whose documents come into the order of their ids: so only behind all of them is a position. */
+  /** Takes pages whose documents are then sorted by id: so there is a position only after all of them. */
   #takeTogether(pages: readonly FeedPage[]): void {
     const first = this.#stretches.length;
     for (const page of pages) this.#take(page);

@@ -65,7 +65,7 @@ export async function openDatabase(
 }
 
 /**
- * The properties of a database whose position has been read: only settings that are read behind it can be held against
+ * The properties of a database whose position has been read: only settings that are read after it can be held against
  * it later.
  *
  * @param kept Its settings, where they need not be read.

@@ -224,7 +224,7 @@ export class Room {
   }
 
   /**
-   * What those before a place leave, and what large ones leave that were away for so long that they have come behind it;
+   * What those before a place leave, and what large ones leave that were away for so long that they have come after it;
    * before one that is to come: all of them.
    */
   #rest(place: Taken | undefined, counting: Counting): number {

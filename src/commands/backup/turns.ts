@@ -23,7 +23,7 @@ export class Turns {
 
   /**
    * How long it has waited for its turn so far. That is no patience with CouchDB: each look may be answered from other
-   * copies, so that there have to be several, and in a busy task patience would end behind the first.
+   * copies, so that there have to be several, and in a busy task patience would end after the first.
    */
   get lostMs(): number {
     return this.#lostMs;

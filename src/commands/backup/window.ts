@@ -45,7 +45,7 @@ export function firstWindow(most: number): Window {
   return { limit, before: limit, rate: undefined, quickest: Infinity, rest: 0 };
 }
 
-/** The window behind a round. */
+/** The window after a round. */
 export function nextWindow(window: Window, { failures, bytes, elapsedMs, requestMs }: Round, most: number): Window {
   const { limit, before, rate: last } = window;
   const rate = bytes / Math.max(elapsedMs, 1) * 1000;
@@ -67,7 +67,7 @@ export function nextWindow(window: Window, { failures, bytes, elapsedMs, request
   return rest === 0 ? next(limit + 1, 0) : next(limit, rest);
 }
 
-/** The window behind a round of requests that tell no more than that none was refused: it grows to where it began. */
+/** The window after a round of requests that tell no more than that none was refused: it grows to where it began. */
 function recoveredWindow(window: Window, most: number): Window {
   const rest = Math.max(0, window.rest - 1);
   const limit = rest === 0 ? Math.max(window.limit, Math.min(window.limit + 1, FIRST, most)) : window.limit;

@@ -99,7 +99,7 @@ interface Cursor {
   lacking: LackingSetting["what"][];
   /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
-  /** Documents behind those chunks that the round which came furthest has gone through. */
+  /** Documents after those chunks that the round which came furthest has gone through. */
   reached: number;
   /** Rounds in a row that have come no further than one before them. */
   standing: number;

@@ -290,7 +290,7 @@ async function proveOne(
   }
 }
 
-/** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped behind it. */
+/** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped after it. */
 async function refuseExisting({ couch, signal }: TestRestoreContext, name: string): Promise<void> {
   const counts = await couch.documentCounts([name], { signal });
   if (!counts.has(name)) return;

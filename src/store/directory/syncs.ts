@@ -137,7 +137,7 @@ export class Syncs {
   /**
    * Syncs a folder: one sync for all that ask for it while another one is under way.
    *
-   * @param name The number of the name that has to be on the disk; a sync that began behind it does.
+   * @param name The number of the name that has to be on the disk; a sync that began after it does.
    */
   async #folder(folder: string, key: string, name: number): Promise<void> {
     if ((this.#syncedThrough.get(folder) ?? 0) >= name) return;

@@ -25,7 +25,7 @@ const FORMS: Record<AttachmentForm, { written: Uint8Array; known: Uint8Array }> 
 /** How deep the members are nested that are looked at: those of the document, and those of one attachment. */
 const DOCUMENT_DEPTH = 1;
 const ATTACHMENT_DEPTH = 3;
-/** So many bytes become base64 at once; a multiple of three. */
+/** How many bytes become base64 at once; a multiple of three. */
 const BASE64_BYTES = 3 << 10;
 const ZERO = 0x30;
 const NINE = 0x39;

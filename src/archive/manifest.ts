@@ -208,7 +208,7 @@ export interface ListedFeed {
   seen?: SeenStates | undefined;
 }
 
-/** So many documents that a chain has lost are named. */
+/** How many of the documents that a chain has lost are named. */
 export const MOST_LOST_NAMED = 20;
 
 /**

@@ -16,7 +16,7 @@ export interface OverlapRow {
   position?: string | undefined;
 }
 
-/** So many rows for each shard range. */
+/** How many rows are kept for each shard range. */
 const ROWS_A_RANGE = 16;
 /**
  * A range's last row is the first that a file lacks which was set back; so one of each is wanted, however unevenly they
@@ -41,7 +41,7 @@ interface Page {
 
 /** Follows a listing, and keeps the rows at its end. */
 export class FeedTail {
-  /** So many rows are enough. */
+  /** How many rows are enough. */
   readonly least: number;
   readonly #q: number;
   readonly #isPartitioned: boolean;

@@ -8,9 +8,9 @@ import type { CallOptions } from "../couchdb/client.ts";
 import { CouchError, describeError, isFatalForRun, isTransient } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 
-/** So many databases are told of one by one. */
+/** How many databases are named one by one. */
 const MOST_TOLD = 5;
-/** So many in a row that are given up after all patience, and CouchDB is. */
+/** After so many in a row that were given up with all patience, no further one is asked for. */
 const MOST_GIVEN_UP = 10;
 
 /**

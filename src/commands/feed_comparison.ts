@@ -18,7 +18,7 @@ import type { Log } from "../observe.ts";
 import { readDocuments } from "./read_documents.ts";
 
 /**
- * So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said.
+ * How many missing documents are kept to be looked at once more; further ones are only counted, and the result says so.
  */
 const MOST_SUSPECTS = 10_000;
 const DOCUMENTS_AT_ONCE = 100;

@@ -19,7 +19,7 @@ import { forEachParallel } from "../parallel.ts";
 import { splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 
-/** So long what expire deletes of a backup after its manifest may take, before it is looked for again. */
+/** How long to wait before looking again: after the manifest `expire` takes a moment to delete the rest of a backup. */
 const LOOK_AGAIN_MS = 3000;
 /** Backups that are judged at once. */
 const AT_ONCE = 16;

@@ -19,9 +19,9 @@ const OPENING_BYTES = 1;
 
 /** A packed page has so many documents at most. */
 const PACKED_DOCUMENTS = 1000;
-/** So much memory packed pages get at once, at most. */
+/** The most memory that packed pages allocate at once. */
 const MOST_SLAB_BYTES = 1 << 20;
-/** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
+/** How many digits of a packed revision's hash are kept: enough to tell it from the document's others. */
 const KEPT_HASH_DIGITS = 8;
 
 /** A document as the feed listed it: a row of the feed is one. */

@@ -24,7 +24,7 @@ const [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT] = [
   '"]}',
   "}}]}",
 ].map((text) => encoder.encode(text)) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
-/** So many bytes of a row are not id, document or hash. */
+/** How many bytes of a row are neither id nor document nor hash. */
 const FRAME_BYTES = [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT].reduce((sum, { length }) => sum + length, 0);
 /** A revision that is the first of its document. */
 const FIRST_GENERATION = encoder.encode("1-");

@@ -20,7 +20,7 @@ const LONE_ATTEMPTS = 3;
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
 const FEW_SUSPECTS = 50;
-/** So many at a time, and of those that are errors again a quarter, down to fewer than this. */
+/** How many are asked for at a time; of those that fail again a quarter, until that is fewer than `LEAST_AT_ONCE`. */
 const SUSPECTS_AT_ONCE = 512;
 const LEAST_AT_ONCE = 8;
 /** How often a chunk is started again for a large row that lacks a revision; then it is taken as it is. */
@@ -104,7 +104,7 @@ export class BatchReader {
   #restartsForRevisions = 0;
   #restartsForRoom = 0;
   readonly #mostBytes: number | undefined;
-  /** So many documents fill the chunk, as an attempt before this one has shown. */
+  /** How many documents fill the chunk, as an earlier attempt has shown. */
   #mostDocuments: number | undefined;
   readonly #health: ReadingHealth;
   /** What has been left out for good: it is not asked for again. So many of it are out of the plan. */

@@ -17,9 +17,9 @@ export interface Suspect {
   isOut?: boolean | undefined;
 }
 
-/** So many are kept as they are, and all that went out or lacked a revision. */
+/** How many are kept unpacked, besides all that were sent or that lacked a revision. */
 const MOST_WHOLE = 1000;
-/** Of the others so many are packed together. */
+/** How many of the others are packed together. */
 const PACKED_DOCUMENTS = 512;
 
 /** A collection of them. */

@@ -116,7 +116,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 const MOST_TICKS = 13;
 /** In a shorter time days are named, not months. */
 const DAYS_OF_MONTHS = 92;
-/** So many days of a short time are named, at most. */
+/** How many days are named at most where the page shows a short time. */
 const SHORT_TICKS = 8;
 
 /** The date of a day, counted from the first. */

@@ -18,9 +18,9 @@ import { isElapseOf } from "./retry.ts";
 
 /** A run that gives no sign of life for so long has died; whoever looks next goes on. */
 const DEAD_AFTER_MS = 10 * 60_000;
-/** So long nobody need have looked: a timer looks every five minutes, a Lambda every fifteen. */
+/** How long an elapse may wait to be noticed: a timer looks every five minutes, a Lambda every fifteen. */
 const LATE_AFTER_MS = 30 * 60_000;
-/** So many runs are looked into for the last that saved everything. */
+/** How many runs are searched for the last one that saved everything. */
 const MOST_RUNS = 60;
 
 /** How a task stands: `due` has not begun and need not have yet, `died` gave no sign of life for ten minutes. */

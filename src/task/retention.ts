@@ -25,7 +25,7 @@ export interface Span {
 
 /** What a task says of its old backups. A rule that is absent keeps nothing; at least one is there. */
 export interface RetentionRules {
-  /** So many of the newest. */
+  /** How many of the newest. */
   keepLast?: number | undefined;
   /** All that are at most so much older than the newest. */
   keepWithin?: Span | undefined;

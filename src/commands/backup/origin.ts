@@ -149,7 +149,8 @@ function makeOrigin(
 }
 
 /**
- * So many entries of the catalog before a backup are looked at: what lacks its manifest is none, and is passed over.
+ * How many entries of the catalog before a backup are looked at: an entry without a manifest is no backup, and is
+ * passed over.
  */
 const MOST_ENTRIES = 4;
 

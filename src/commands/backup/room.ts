@@ -7,11 +7,11 @@
  */
 import { orAborted } from "../../abort.ts";
 
-/** So many databases are begun and not finished, for each request: one that needs no request is being written. */
+/** How many databases may be under way for each request: while one is being written, it needs no request. */
 const DATABASES_A_REQUEST = 2;
-/** The same of small ones: six answers of a store come one after the other, and each may be some 40 ms away. */
+/** The same for small ones: each waits for six answers of a store in turn, which may be some 40 ms away. */
 const SMALL_A_REQUEST = 8;
-/** And in all. */
+/** How many small ones may be under way in all. */
 const MOST_SMALL = 32;
 
 /** A database's share of the requests, and what it reports back. */

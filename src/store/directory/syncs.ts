@@ -16,7 +16,7 @@ import { directoryError, errorCode } from "./error.ts";
  * was written is there all the same, if the power stays on.
  */
 const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
-/** So many folders are remembered to be synced. */
+/** How many folders are remembered as synced. */
 const MOST_FOLDERS = 1000;
 
 /** A folder that was not there. */

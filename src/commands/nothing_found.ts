@@ -15,9 +15,14 @@ export function nothingFound(
   const key = repository.root;
   const named = patterns.map((source) => `"${source}"`).join(" or ");
   const which = named === "" ? "" : ` of a database that ${named} matches`;
+  const places = [
+    ...moment === undefined ? [] : ["the moment"],
+    ...patterns.length === 0 ? [] : ["the patterns"],
+    "prefix and suffix",
+  ].join(", ");
   return new ArchiveError(
     `There is no complete backup${which} in "${repository.locate(key)}"${moment === undefined ? "" : ` at ${moment}`}`,
     { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
+    { hint: `Check ${places}; "couchdb-backup list" shows the backups there are` },
   );
 }

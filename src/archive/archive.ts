@@ -345,7 +345,7 @@ function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number:
   let expected = 0;
   for (const number of numbers) {
     const missing = number - expected;
-    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} after it are missing`;
     if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
     expected = number + 1;
   }

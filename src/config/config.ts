@@ -198,7 +198,7 @@ export function isRemote(name: string): boolean {
 }
 
 /** For who has no config yet. */
-const EXAMPLE = `"${PROGRAM_NAME} help" shows one of six lines`;
+const EXAMPLE = `"${PROGRAM_NAME} help" shows a config of six lines`;
 
 async function readConfigFile(
   file: string,

@@ -522,7 +522,7 @@ function halvesOf(batches: readonly IdBatch[]): IdBatch[] {
 /** The failure of an answer that broke within a document, with how much of it came. */
 function brokeBehind(failure: CouchError, { bytes }: BatchCounts): CouchError {
   const { reason = "" } = failure.facts;
-  const told = `its answer breaks off, the last time behind ${(bytes / 1e6).toFixed(1)} MB: ${reason}`;
+  const told = `its answer breaks off, the last time after ${(bytes / 1e6).toFixed(1)} MB: ${reason}`;
   return new CouchError(failure.message, { ...failure.facts, reason: told }, { discreet: failure.discreet });
 }
 

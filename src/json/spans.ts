@@ -44,7 +44,7 @@ export function memberSpans(bytes: Uint8Array): MemberSpan[] {
     at = skipBlanks(bytes, at + 1);
     if (bytes[at] === CLOSE_BRACE) throw new SyntaxError(`No member at byte ${at}`);
   }
-  if (bytes.subarray(at + 1).some((byte) => byte > 0x20)) throw new SyntaxError("It goes on behind its end");
+  if (bytes.subarray(at + 1).some((byte) => byte > 0x20)) throw new SyntaxError("It goes on past its end");
   return spans;
 }
 

@@ -63,7 +63,7 @@ function withMore(source: string, databases: readonly string[]): Repair[] {
   const branches = branchesOf(source);
   // Something after an alternative would belong to the last one only.
   const core = branches.length === 1 ? branches[0]!.join("") : `(?:${source})`;
-  return [[`${core}.*`, "behind it"], [`.*${core}`, "before it"], [`.*${core}.*`, "around it"]].map((
+  return [[`${core}.*`, "after it"], [`.*${core}`, "before it"], [`.*${core}.*`, "around it"]].map((
     [pattern, where],
   ) => ({
     pattern: pattern!,

@@ -55,7 +55,7 @@ export async function* listFolder(
     }
     for (const entry of entries) {
       if (last !== undefined && compareEntries(last, entry) >= 0) {
-        throw endless(client, folder, `"${entry.name}" comes behind "${last.name}"`);
+        throw endless(client, folder, `"${entry.name}" comes after "${last.name}"`);
       }
       last = entry;
       // A server may pass over where it is to begin.

@@ -1,7 +1,7 @@
 /**
- * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch
- * that is stored. Out: batches, each to become a chunk, and a position after which nothing has been fetched yet, from
- * which a later run can resume.
+ * Keeps what there is to fetch of a database, and how far that has come. In: the changes feed, and the news that a
+ * batch is stored. Out: batches, each to become a chunk, and the position from which a later run can resume: nothing
+ * after it has been fetched yet.
  *
  * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again
  * only when everything asked for before is stored: so a higher chunk holds the later state.
@@ -25,12 +25,16 @@ import { countRows, PagesAhead } from "./pages_ahead.ts";
  */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
-/** A filter that is expected to have erred so often may have: it takes a new id for a known one, and counts too few. */
+/**
+ * From this expected number of errors on, a filter may have erred: taken a new id for a known one, and counted too few.
+ */
 const MAYBE_ERRED = 0.01;
-/** One that is expected to have erred so often probably has. */
+/** From this one on, it probably has. */
 const PROBABLY_ERRED = 0.5;
 
-/** What ends requests of a listing; one for all, as an exception that is made notes where, which takes its time. */
+/**
+ * What ends requests of a listing. There is one for all: making an exception takes time, as it notes where it was made.
+ */
 const NOT_WANTED = new DOMException("The listing is not wanted any more", "AbortError");
 
 /** A batch to be fetched and stored. */
@@ -197,8 +201,8 @@ export class Listing {
   }
 
   /**
-   * Whether the number of ids can be relied on: not where a filter was lost, which may count too many, or had to take
-   * many more ids than expected, which counts too few.
+   * Whether the number of ids can be relied on. It cannot if a filter was lost, as some may then be counted twice, or
+   * if the filter had to take many more ids than expected, as then too few are counted.
    */
   get isCounted(): boolean {
     return !this.#isForgetful && this.#filter.expectedErrors < PROBABLY_ERRED;

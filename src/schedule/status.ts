@@ -14,7 +14,7 @@ import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
-import { isElapseOf } from "./retry.ts";
+import { describeFailed, isElapseOf } from "./retry.ts";
 
 /** A run that gives no sign of life for so long has died; whoever looks next goes on. */
 const DEAD_AFTER_MS = 10 * 60_000;
@@ -50,6 +50,20 @@ export interface TaskStatus {
   retry_at: string | null;
   /** How many runs the elapse took; 1 where it went well at once. */
   generations: number;
+  /** The task's last run, where it was begun by hand, did not save everything, and nothing above tells of it. */
+  last_by_hand?: FailedByHand;
+}
+
+/** A run by hand that did not save everything. */
+export interface FailedByHand {
+  /** When it began, in UTC. */
+  at: string;
+  /** How many databases it did not save. */
+  failed: number;
+  /** How many databases it was for; 0 where it could not find out. */
+  databases: number;
+  /** The first cause. */
+  error: string;
 }
 
 /** What `status --json` prints. */
@@ -92,6 +106,7 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   const found = elapse === undefined
     ? await judgeByHand(runs, task.name, complete)
     : await judgeElapse(context, { task, elapse, at, runs, complete });
+  const byHand = TELLS_NO_RUN.has(found.state) ? await failedByHand(runs[0], task.name) : undefined;
   return {
     task: task.name,
     ok: OK_STATES.has(found.state),
@@ -105,7 +120,21 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
     ...found.problem === undefined ? {} : { error: describeProblem(found.problem) },
     state: found.state,
     retry_at: found.retryAt?.toISOString() ?? null,
+    ...byHand === undefined ? {} : { last_by_hand: byHand },
   };
+}
+
+/** The states in which the last run is not the one that the status tells of. */
+const TELLS_NO_RUN: ReadonlySet<TaskState> = new Set(["saved", "due", "late", "never"]);
+
+/** What the last run of a task has failed with, if it was begun by hand. */
+async function failedByHand(last: ReportedRun | undefined, task: string): Promise<FailedByHand | undefined> {
+  if (last === undefined || !last.isByHand) return undefined;
+  const { found } = await ifInReach(last.read());
+  const part = partOf(found, task);
+  if (found === undefined || part === undefined || isTaskSaved(part)) return undefined;
+  const { failed, of, first } = describeFailed({ ...found, tasks: [part] });
+  return { at: last.at.toISOString(), failed, databases: of, error: first ?? "some documents could not be read" };
 }
 
 const OK_STATES: ReadonlySet<TaskState> = new Set(["saved", "running", "due"]);

@@ -98,16 +98,20 @@ function describeFound(value: unknown, path: KeyPath, env: Environment): string 
   if (value === null) return path.length === 0 ? "is empty" : "has no value";
   if (Array.isArray(value)) return value.length === 0 ? "is an empty list" : "is a list";
   if (typeof value === "object") return Object.keys(value).length === 0 ? "is an empty mapping" : "is a mapping";
+  const isSecret = path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)));
+  if (typeof value === "string") return describeText(value, { isSecret, env });
+  return isSecret ? `is a ${typeof value}` : `is ${value}`;
+}
+
+/** The same of a text; of a secret only whether it is empty. */
+function describeText(value: string, { isSecret, env }: { isSecret: boolean; env: Environment }): string {
   if (value === "") return "is empty";
-  const empty = typeof value === "string" ? emptyVariablesIn(value, env) : [];
+  const empty = emptyVariablesIn(value, env);
   const variables = `the environment variable${empty.length === 1 ? "" : "s"} ${listed(empty)}`;
   if (empty.length > 0 && substitute(value, env).document === "") {
     return `is empty, as ${variables} ${empty.length === 1 ? "is" : "are"} empty`;
   }
-  if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
-    return typeof value === "string" ? "is text" : `is a ${typeof value}`;
-  }
-  if (typeof value !== "string") return `is ${value}`;
+  if (isSecret) return "is text";
   const text = hideInValue(value, HARMLESS_KEYS);
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
   if (!value.includes("${")) return `is "${shown}"`;

@@ -59,7 +59,7 @@ export interface BackupResult {
   status: "complete" | "resumed" | "failed" | "gone" | "unfinished";
   /** Why it failed; null when it did not. */
   error: string | null;
-  /** Whether it has not changed since the backup before: the state machine then does not wait behind it. */
+  /** Whether it has not changed since the backup before: the state machine then does not wait after it. */
   unchanged: boolean;
 }
 

@@ -10,7 +10,7 @@ const instant = z.iso.datetime({ offset: true, error: "must be an instant such a
 const name = z.string({ error: "must be text" }).min(1, { error: "must not be empty" });
 const only = z.enum(["all", "failed"], { error: 'must be "all" or "failed"' }).default("all");
 
-/** Which run of the elapse it is, from 1; 0 where the plan is to find out, and behind it where the elapse was over. */
+/** Which run of the elapse it is, from 1; 0 where the plan is to find out, and after it where the elapse was over. */
 const generation = z.int({ error: "must be a whole number" }).min(0, { error: "must not be negative" }).default(0);
 
 const patterns = z.array(name, { error: "must be a list of patterns" }).optional();

@@ -1,5 +1,5 @@
 /**
- * The demo's CouchDB: PouchDB behind CouchDB's HTTP API, in memory, on a free port of this machine. It is no proof of
+ * The demo's CouchDB: PouchDB with CouchDB's HTTP API, in memory, on a free port of this machine. It is no proof of
  * anything but the commands: it answers winners only and knows no names with a slash.
  */
 import type { AddressInfo } from "node:net";

@@ -38,7 +38,7 @@ const FILES: [name: string, version: string | undefined, hasAttachments: boolean
 ];
 
 /**
- * What pouchdb-dump does, with a copy in memory: of a database behind a URL it writes no attachments today, and fails.
+ * What pouchdb-dump does, with a copy in memory: of a database at a URL it writes no attachments today, and fails.
  */
 const DUMP = `
 const PouchDB = require("pouchdb");

@@ -106,12 +106,12 @@ export function monthOf(date: BackupDate): string {
   return formatDate(date).slice(0, 7).replace("/", "");
 }
 
-/** Clocks of machines differ by so much without one of them being wrong. */
-const CLOCKS_DIFFER_MS = 3_600_000;
+/** How far ahead another clock may be before one of the two is taken for wrong. */
+const FUTURE_FROM_MS = 3_600_000;
 
 /** Whether a moment that has been noted somewhere else cannot have been yet: a clock is wrong, there or here. */
 export function isOfFuture(moment: Date, now: Date): boolean {
-  return moment.getTime() > now.getTime() + CLOCKS_DIFFER_MS;
+  return moment.getTime() > now.getTime() + FUTURE_FROM_MS;
 }
 
 function joinDate({ year, month, day }: BackupDate, separator: string): string {

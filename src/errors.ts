@@ -47,7 +47,7 @@ export abstract class ProgramError extends Error {
  * A line of a message longer than this is nothing that anybody reads; an id of a few thousand characters can be in it.
  */
 const LONGEST_LINE = 2000;
-/** So much of a long line's end is kept: there stands what is wrong with what was quoted. */
+/** How much of a long line's end is kept: what is wrong comes after what is quoted. */
 const KEPT_END = 500;
 
 function shortened(message: string): string {

@@ -9,7 +9,7 @@
 /** How full the table may become: 128 bits at two thirds are 24 bytes for an id. */
 const LOAD = 2 / 3;
 const LEAST_SLOTS = 16;
-/** Rounds behind the last block, for each half of the hash. */
+/** Rounds after the last block, for each half of the hash. */
 const LAST_ROUNDS = 3;
 
 /** How wide the hashes are that stand for ids, in words of 32 bits. */

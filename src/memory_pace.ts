@@ -1,8 +1,8 @@
 /**
- * Keeps garbage from piling up while V8 collects. While it marks, V8 frees nothing, not even young objects, and buffers
- * count little for it: code that reads megabytes meanwhile leaves as much garbage, on a busy machine 40 MB and more
- * in half a second. So such work rests for some milliseconds when memory in use suddenly grows, until it is
- * collected. In: how many bytes were processed. Out: a promise to wait for.
+ * Keeps garbage from piling up while V8 collects. In its marking phase V8 frees nothing, not even young objects, and it
+ * hardly counts buffers. Code that reads megabytes during that time leaves megabytes of garbage: on a busy machine 40
+ * MB and more in half a second. So such work rests for some milliseconds when the memory in use suddenly grows, until
+ * that is collected. In: how many bytes were processed. Out: a promise to wait for.
  */
 import { setImmediate as turn, setTimeout as wait } from "node:timers/promises";
 import { getHeapStatistics } from "node:v8";

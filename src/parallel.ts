@@ -4,7 +4,7 @@
  * others have ended.
  */
 
-/** So many pieces of work may be unfinished beyond the limit, and no more than the limit once more. */
+/** How many pieces of work may be unfinished beyond the limit; never more than twice the limit in all. */
 const MOST_BEYOND = 4;
 
 /** What {@linkcode forEachParallel} takes beside the items. */
@@ -78,7 +78,7 @@ export async function forEachParallel<T>(
 }
 
 /**
- * So many pieces of work at any moment; further ones wait for their turn, in the order in which they come. A piece of
+ * Lets a fixed number of pieces of work run at once; others wait for their turn, in the order in which they come. A piece of
  * work that itself waits for a turn may never get one.
  */
 export class Slots {

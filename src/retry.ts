@@ -19,7 +19,7 @@ export interface RetryPolicy {
  */
 export const DEFAULT_RETRY: RetryPolicy = { attempts: 7, firstWaitMs: 400, longestWaitMs: 10_000 };
 
-/** A server that asks for a longer pause is asked again behind this one: it must not be able to stop a backup for a day. */
+/** A server that asks for a longer pause is asked again after this one: it must not be able to stop a backup for a day. */
 export const LONGEST_RETRY_AFTER_MS = 120_000;
 
 /**

@@ -1,8 +1,8 @@
 /**
- * Work of different weights at once: so many large pieces, or more small ones in the place of each. In: the pieces in
- * their order, and what share of the room each takes; one may find out that it needs a larger share when it has begun.
- * Out: the limit for `forEachParallel`, which waits until one of those in hand has ended where there is no room for the
- * next.
+ * Runs work of different sizes at once: a few large pieces, or several small ones in the place of each. In: the pieces
+ * in their order, and the share of the room that each takes; a piece may find out after it has begun that it needs a
+ * larger share. Out: the limit for `forEachParallel`, which waits for a running piece to end where there is no room for
+ * the next.
  */
 import { orAborted } from "./abort.ts";
 import type { ParallelOptions } from "./parallel.ts";
@@ -12,10 +12,11 @@ export interface Place {
   /** Its share; 0 while it waits for a larger one. */
   readonly share: number;
   /**
-   * Takes a larger share in place of its own; one that has as much already goes on. Where there is no room it gives its
-   * own back, so that two never wait for each other, and waits before all that are to begin. One claim at a time.
+   * Takes a larger share in place of its own; returns at once if it has as much already. Where there is no room, it
+   * gives its own share back, so that two never wait for each other, and gets its turn before all that have not begun.
+   * One claim at a time.
    *
-   * @throws The reason of the signal: it is to end then, and may have given its share back.
+   * @throws The reason of the signal: the piece must end then, as it may have given its share back.
    */
   claim(share: number, options: { signal: AbortSignal }): Promise<void>;
 }
@@ -42,8 +43,8 @@ export class Shares<T> {
   readonly #waiting: Map<Taken, Claim> = new Map();
 
   /**
-   * @param options.room What the shares of all that are in hand are together, at the most.
-   * @param options.shareOf What an item takes where it begins. More than the room is all of it.
+   * @param options.room The most that the shares of all running pieces may be together.
+   * @param options.shareOf The share that an item takes when it begins. More than the room counts as all of it.
    */
   constructor(items: readonly T[], options: { room: number; shareOf: (item: T) => number }) {
     this.#items = items;
@@ -72,7 +73,7 @@ export class Shares<T> {
 
   /**
    * Does the work on the next one. What was left when the limit was asked may be claimed by others a moment later: then
-   * it waits behind them.
+   * it waits after them.
    *
    * @param options.signal Ends that waiting. @default nothing does
    * @throws What the work throws; the reason of the signal.
@@ -112,7 +113,7 @@ export class Shares<T> {
     try {
       await orAborted(admitted, signal);
     } finally {
-      // Those behind it may need less.
+      // Those after it may need less.
       if (this.#waiting.delete(one)) this.#admit();
     }
   }

@@ -10,7 +10,7 @@
  * machine (scripts/ci/s3_server.sh), which is made to be 40 ms away; what is stored there stays. `--pinned` keeps
  * CouchDB on the first core and everything else on the second, as if on two machines; it needs COUCHDB_PID, the process
  * id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory, databases, increment,
- * restore, random, s3, start, pure; FILE then keeps the rows of the others, and is written behind each group. The program
+ * restore, random, s3, start, pure; FILE then keeps the rows of the others, and is written after each group. The program
  * is measured bundled, as the
  * Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
@@ -386,7 +386,7 @@ async function fillAll(server: BenchServer, names: readonly string[], documents:
   await Promise.all(Array.from({ length: 4 }, next));
 }
 
-/** A full run of an incremental task, and one behind a change: time, requests to CouchDB, and what is stored. */
+/** A full run of an incremental task, and one after a change: time, requests to CouchDB, and what is stored. */
 async function compareRuns(
   server: BenchServer,
   pattern: string,
@@ -598,7 +598,7 @@ async function backup(
   return await program(["backup", `${folder}/config.yaml`]);
 }
 
-/** Behind a group: for some seconds ext4 looks for a new file's place among those that were just deleted. */
+/** After a group: for some seconds ext4 looks for a new file's place among those that were just deleted. */
 async function removeBuckets(): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
     if (name.startsWith("bucket-")) await Deno.remove(`${folder}/${name}`, { recursive: true });

@@ -24,7 +24,7 @@ export interface Row {
   goal?: number | undefined;
   /** Whether more is better. */
   isRate?: boolean | undefined;
-  /** The two sides of a ratio, or what else lies behind it. */
+  /** The figures that the value was worked out from, such as the two sides of a ratio. */
   behind?: Record<string, number[]> | undefined;
   /** Why there is no value. */
   missing?: string | undefined;

@@ -195,7 +195,7 @@ function packageConfig(
     file_info: { mode, owner: "root", group, mtime },
   }));
   const own = ["/etc/couchdb-backup", ...new Set(files.map(({ place }) => dirname(place)))]
-    // Folders of the package alone, of which nothing shall stay behind.
+    // Folders of the package alone, of which nothing must be left over.
     .filter((folder) => new RegExp(`/${PROGRAM_NAME}(/|$)`).test(folder) && !folder.includes("completions"));
   const folders = [...new Set(own)].toSorted().map((dst) => ({
     dst,

@@ -12,7 +12,7 @@ export interface SbomPackage {
   license: string;
 }
 
-/** What deno.lock says of a package of npm, under `name@version`, behind which the versions of its peers may stand. */
+/** What deno.lock says of a package of npm, under `name@version`, after which the versions of its peers may stand. */
 export interface LockedPackage {
   integrity: string;
   dependencies?: string[];

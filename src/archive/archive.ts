@@ -102,7 +102,7 @@ export interface Archive {
   manifest: string | undefined;
   /** What its manifest or checkpoint says of the whole. */
   origin: Origin | undefined;
-  /** Its chunks in order, without those that are missing or have the wrong size; behind those of its parents. */
+  /** Its chunks in order, without those that are missing or have the wrong size; after those of its parents. */
   chunks: ArchiveChunk[];
   /** Its parent backups, the newest first; `addParents()` finds them. */
   parents: (ParentPlace & { entries: readonly ChunkEntry[] })[];
@@ -345,7 +345,7 @@ function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number:
   let expected = 0;
   for (const number of numbers) {
     const missing = number - expected;
-    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} behind it are missing`;
+    const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} after it are missing`;
     if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
     expected = number + 1;
   }

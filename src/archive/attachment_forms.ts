@@ -17,7 +17,7 @@ export type AttachmentForm = "contentType" | "Buffer";
 
 const encoder = new TextEncoder();
 const ATTACHMENTS = encoder.encode('_attachments"');
-/** What is written behind the quote that begins a member of an attachment, and what CouchDB knows instead. */
+/** What is written after the quote that begins a member of an attachment, and what CouchDB knows instead. */
 const FORMS: Record<AttachmentForm, { written: Uint8Array; known: Uint8Array }> = {
   contentType: { written: encoder.encode('contentType"'), known: encoder.encode('content_type"') },
   Buffer: { written: encoder.encode('data":{"type":"Buffer","data":['), known: encoder.encode('data":"') },
@@ -25,7 +25,7 @@ const FORMS: Record<AttachmentForm, { written: Uint8Array; known: Uint8Array }> 
 /** How deep the members are nested that are looked at: those of the document, and those of one attachment. */
 const DOCUMENT_DEPTH = 1;
 const ATTACHMENT_DEPTH = 3;
-/** So many bytes become base64 at once; a multiple of three. */
+/** How many bytes become base64 at once; a multiple of three. */
 const BASE64_BYTES = 3 << 10;
 const ZERO = 0x30;
 const NINE = 0x39;
@@ -52,7 +52,7 @@ export class AttachmentForms {
   }
 
   /**
-   * The next bytes as CouchDB knows them; the last few of them may come with those behind.
+   * The next bytes as CouchDB knows them; the last few of them may come with the next ones.
    *
    * @throws FramingError when numbers that stand for bytes are none.
    */

@@ -44,7 +44,7 @@ export type NamedEntry = Omit<CatalogEntry, "database" | "manifestKey"> & {
 const MAX_NAME_BYTES = 200;
 /** A moment of thirteen digits is taken from it; enough until the year 2286. */
 const LAST_MS = 9_999_999_999_999;
-/** Behind a task's name that is only begun. It is among the characters that a name's encoding never holds. */
+/** After a task's name that is only begun. It is among the characters that a name's encoding never holds. */
 const CUT = "=";
 
 const ENTRY_NAME =

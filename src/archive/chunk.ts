@@ -154,7 +154,7 @@ export class CheckedChunk {
           continue;
         }
         const document = await this.#identified(item, { signal });
-        // The reader cannot ask about what has its id behind megabytes of content.
+        // The reader cannot ask about what has its id after megabytes of content.
         const isOpen = item.id === undefined && document.id !== undefined;
         if (!isOpen || options.passOver?.(document.id!) !== true) yield document;
       }
@@ -231,7 +231,7 @@ async function* each(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> 
   for (const bytes of pieces) yield await Promise.resolve(bytes);
 }
 
-/** The bytes of an object as they come; behind the last one all of them, where they are few. */
+/** The bytes of an object as they come; after the last one all of them, where they are few. */
 function holding(
   place: ChunkPlace,
   options: StoreCallOptions,

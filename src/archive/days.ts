@@ -23,7 +23,7 @@ export interface DayRange extends StoreCallOptions {
   upTo?: BackupDate | undefined;
 }
 
-/** So many months are listed without looking which there are: that takes two listings of its own. */
+/** Up to so many months are listed without first finding out which there are: that would take two listings. */
 const FEW_MONTHS = 3;
 
 /** The days of a repository that have backups, the newest first. */

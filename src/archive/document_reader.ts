@@ -1,6 +1,6 @@
 /**
  * Extracts documents from a stream of decompressed JSON, each as its raw bytes. Small ones come in lists, whole; one too
- * large for memory comes as a stream of its own, before anything behind it is read.
+ * large for memory comes as a stream of its own, before anything after it is read.
  */
 import { counted } from "../counts.ts";
 import { concat } from "../concat.ts";
@@ -34,7 +34,7 @@ export interface DocumentReaderOptions {
   onRow?: ((id: string | undefined) => void) | undefined;
   /**
    * Whether documents with this id are not wanted; asked once for each row that has any, and where a row or document has
-   * its id behind what it holds, for each document when it is read.
+   * its id after what it holds, for each document when it is read.
    */
   passOver?: ((id: string) => boolean) | undefined;
   /**
@@ -42,7 +42,7 @@ export interface DocumentReaderOptions {
    * of a line are yielded before it is known whether all of it can be read.
    */
   passLines?: ReadonlySet<number> | undefined;
-  /** Goes on behind a line that cannot be read, and remembers it. @default false */
+  /** Goes on after a line that cannot be read, and remembers it. @default false */
   salvage?: boolean | undefined;
   /** A file that may be one of lines is one. @default false */
   isOfLines?: boolean | undefined;
@@ -79,7 +79,7 @@ export class DocumentReader {
   #scanner = new DocumentScanner(CHUNK_FORMAT.shape);
   /** What the scanner has in hand: a piece of the source, in a file of lines no more than one line of it. */
   #piece: Uint8Array = NOTHING;
-  /** What is behind it of the same piece of the source. */
+  /** What is after it of the same piece of the source. */
   #rest: Uint8Array = NOTHING;
   /** Pieces taken to recognise the format, still to be read. */
   readonly #ahead: Uint8Array[] = [];
@@ -545,7 +545,7 @@ export class DocumentReader {
     if (this.#brokenDocuments > broken) throw new FramingError("A document that was whole ends early", position);
   }
 
-  /** The next piece of the document in hand, undefined behind its end. */
+  /** The next piece of the document in hand, undefined past its end. */
   async #nextOfLarge(): Promise<Uint8Array | undefined> {
     const kept = this.#kept.shift();
     if (kept !== undefined) return this.#ofLarge(kept);

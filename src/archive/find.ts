@@ -63,7 +63,7 @@ export async function findArchive(context: PathContext, path: string, database: 
 }
 
 /**
- * `latest`, a date or an instant, alone or with the name of another database behind it: `2026-10-22/orders`,
+ * `latest`, a date or an instant, alone or with the name of another database after it: `2026-10-22/orders`,
  * `2026-11-25T18:05Z/orders`. A folder in vain is put into `tried`.
  */
 async function findDated(

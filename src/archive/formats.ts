@@ -10,11 +10,11 @@ import { BULK_GET_SHAPE, type JsonShape } from "../json/scan.ts";
 export interface LineRules {
   /** Whether it is of lines at all; else that shows where the first one ends: a JSON text may go on over many. */
   isCertain: boolean;
-  /** What a line without documents begins with, behind its brace. */
+  /** What a line without documents begins with, after its brace. */
   withoutDocuments?: readonly string[];
-  /** What the last line begins with, behind its brace, where the file is whole. */
+  /** What the last line begins with, after its brace, where the file is whole. */
   lastLine?: string;
-  /** The end of a line whose writing was stopped: what it was to hold comes again behind it. */
+  /** The end of a line whose writing was stopped: what it was to hold comes again after it. */
   resumeMarker?: string;
   /** Of a document in several lines the last one counts. */
   isHistory?: boolean;
@@ -57,7 +57,7 @@ export const FORMAT_SAMPLE_BYTES: number = 64 * 1024;
 /** The chunks of this program. */
 export const CHUNK_FORMAT: ArchiveFormat = { name: "rows of _bulk_get", shape: BULK_GET_SHAPE, skipBytes: 0 };
 
-/** couchbackup (2.10 and later) writes it first when it goes on with a file, behind what was cut off. */
+/** couchbackup (2.10 and later) writes it first when it goes on with a file, after what was cut off. */
 const RESUME_MARKER = '{"marker":"@cloudant/couchbackup:resume"}';
 const WITH_MARKER = { withoutDocuments: ['"marker"'], resumeMarker: RESUME_MARKER };
 
@@ -165,7 +165,7 @@ function headerOf(
       name: "a file of pouchdb-dump",
       shape: { array: "docs", element: "document" },
       skipBytes,
-      // Behind each batch it says how far it has come, and of an empty database, too.
+      // After each batch it says how far it has come, and of an empty database, too.
       lines: { isCertain: true, withoutDocuments: ['"seq"'], lastLine: '"seq"' },
       attachments: "Buffer",
     };

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import type { ChunkEntry } from "./manifest.ts";
 
 /**
- * A range of ids: those behind `after` (undefined: from the beginning), up to and with `through` (undefined: to the
+ * A range of ids: those after `after` (undefined: from the beginning), up to and with `through` (undefined: to the
  * end).
  */
 export interface IdRange {
@@ -43,7 +43,7 @@ export class RangeCheck {
 
 /** The ranges that the chunks of a complete backup leave out between them. */
 export function findGaps(entries: readonly ChunkEntry[]): IdRange[] {
-  // The last gap is what comes behind all ids.
+  // The last gap is what comes after all ids.
   return uncoveredRanges(entries.filter(hasRange).map(rangeOf)).slice(0, -1);
 }
 
@@ -55,7 +55,7 @@ function rangeOf({ after_id: after, last_id: through = "" }: ChunkEntry) {
  * What a set of done ranges leaves undone.
  *
  * @param done Ranges with both ends (`after` undefined: from the beginning), in any order; they may overlap.
- * @returns The gaps between them, in order, and what comes behind the last one.
+ * @returns The gaps between them, in order, and what comes after the last one.
  */
 export function uncoveredRanges(done: readonly { after: string | undefined; through: string }[]): IdRange[] {
   const sorted = done.toSorted((a, b) => compareEnds(a.after, b.after) || compareIds(a.through, b.through));

@@ -14,7 +14,7 @@ import { ifInReach } from "./run_folder.ts";
 
 const NAME = "last.json";
 
-/** So many runs that have told a loss are kept in mind, the newest. */
+/** How many of the newest runs that have told of a loss are remembered. */
 const MOST_TOLD = 100;
 
 const lastRunSchema: z.ZodType<LastRun> = z.object({

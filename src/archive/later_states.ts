@@ -1,20 +1,20 @@
 /**
- * Which states of documents count. A document that was read twice in one backup is in two chunks, and the higher one,
- * marked `again`, has its later state. Restoring the older one too would do harm: without histories, or beyond
- * the revisions limit, it would come back as a conflict or as the winner. In: an archive's chunks. Out: the order in
- * which to read them, and for each what to pass over. What holds for `again` chunks holds for all chunks of an
- * incremental backup, seen from those that it goes on from.
+ * Decides which states of documents count. A document that was read twice in one backup is in two chunks; the chunk
+ * with the higher number is marked `again` and has the later state. The older state must not be restored: without
+ * histories, or beyond the revisions limit, it would come back as a conflict or as the winner. All chunks of an
+ * incremental backup count as `again` chunks in relation to the backups that it builds on. In: an archive's chunks.
+ * Out: the order in which to read them, and for each chunk which documents to pass over.
  */
 import { IdSet } from "../id_set.ts";
 import type { ArchiveChunk } from "./archive.ts";
 import type { ReadChunkOptions } from "./chunk.ts";
 
-/** Room is made at once for so many ids; where there are more it is made as they come, whatever a manifest says. */
+/** The most ids for which room is made at once, whatever a manifest says; for more it is made as they come. */
 const MOST_PREPARED = 4_000_000;
 
 /** Follows the reading of one archive, chunk after chunk. */
 export class LaterStates {
-  /** The chunks in the order in which they have to be read, one behind the other. */
+  /** The chunks in the order in which they have to be read, one after the other. */
   readonly chunks: readonly ArchiveChunk[];
   readonly #ids: IdSet;
   /** The backup that the lowest chunks belong to. */
@@ -30,7 +30,9 @@ export class LaterStates {
     this.chunks = hiding.length === 0 ? chunks : chunks.toReversed();
   }
 
-  /** Whether documents of a chunk count or not as its reading shows; else all count, and nobody needs to know them. */
+  /**
+   * Whether some documents of a chunk may not count, or may keep others from counting; else its ids need not be known.
+   */
   concerns(chunk: ArchiveChunk): boolean {
     return this.#hides(chunk) || this.#ids.size > 0;
   }

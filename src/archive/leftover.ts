@@ -24,9 +24,9 @@ export type Leftover =
 export interface LeftoverOptions extends StoreCallOptions {
   state: FolderState;
   /**
-   * Options other than these make a checkpoint useless, and so do other recipients and a database that was made anew
-   * since; another task's complete backup is a restore point of its own, and so is one that is sealed to others, or to
-   * nobody.
+   * What a checkpoint must have been made with: other options or other recipients make it useless, and so does a
+   * database that was created anew since. A complete backup of another task, or sealed to others or to nobody, is left
+   * alone: it is a restore point of its own.
    */
   wanted: Pick<Origin, "task" | "options" | "properties" | "recipients">;
   log: Log;
@@ -37,11 +37,11 @@ export interface LeftoverOptions extends StoreCallOptions {
 /**
  * Finds out where a run can be resumed.
  *
- * A manifest that names the checkpoint's run finishes that run. A checkpoint of another run is of a later one that has
- * not finished, unless it was stored before the manifest: then it is of one that ran at the same time, and the complete
- * backup is the later of the two. Of several checkpoints made with the options that are wanted the one that was stored
- * last counts. What is damaged, made with other options, or of a database that was made anew since, is said so and not
- * used.
+ * A run is finished if a manifest names it. A checkpoint of another run belongs to a later run that has not finished.
+ * The exception: if the checkpoint was stored before the manifest, both runs were at work at the same time, and the
+ * complete backup is the later of the two. Of several checkpoints with the wanted options the one that was stored last
+ * counts. One that is damaged, made with other options, or of a database that was created anew since, is not used, and
+ * the log says so.
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
   const { state, log } = options;

@@ -7,7 +7,7 @@ import { concat } from "../concat.ts";
 import type { LineRules } from "./formats.ts";
 import { FramingError } from "../json/scan.ts";
 
-/** So much of a line has to be seen to tell what it is. */
+/** How much of a line is needed to tell what it is. */
 export const LINE_BEGINNING_BYTES = 64;
 /** A line that holds no documents is no longer. */
 const MOST_HELD_BYTES = 1 << 20;

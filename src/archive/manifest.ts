@@ -10,7 +10,7 @@ export const FORMAT_VERSION = 2;
 /** One stored chunk. */
 export interface ChunkEntry {
   /**
-   * The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`, with `.age` behind it where it is
+   * The object's name within the folder: `0000000.json.gz`, or `0000000.json.zst`, with `.age` after it where it is
    * sealed.
    */
   name: string;
@@ -31,7 +31,7 @@ export interface ChunkEntry {
   /** SHA-256 of the object, 64 lower-case hexadecimal digits. */
   sha256: string;
   /**
-   * Format 1 alone: the chunk covers the ids behind this one, in the order of their UTF-8 bytes; null: from the
+   * Format 1 alone: the chunk covers the ids after this one, in the order of their UTF-8 bytes; null: from the
    * database's beginning.
    */
   after_id?: string | null | undefined;
@@ -169,7 +169,7 @@ export interface SealedDocument {
  * still there, and which rows it knows already.
  */
 export interface FeedOverlap {
-  /** The position behind which these rows lie. */
+  /** The position after which these rows lie. */
   since: string;
   /** So that nobody can tell by two backups of one id that it is the same. */
   salt: string;
@@ -196,7 +196,7 @@ export interface SeenStates {
 
 /** Between which positions of the changes feed a backup was listed. */
 export interface ListedFeed {
-  /** Behind which position; "0": from the beginning. */
+  /** After which position; "0": from the beginning. */
   since: string;
   /** Up to which. */
   until: string;
@@ -208,7 +208,7 @@ export interface ListedFeed {
   seen?: SeenStates | undefined;
 }
 
-/** So many documents that a chain has lost are named. */
+/** How many of the documents that a chain has lost are named. */
 export const MOST_LOST_NAMED = 20;
 
 /**
@@ -234,13 +234,13 @@ export interface Manifest extends Origin {
   stored_at: string | null;
   /** Until when its objects are locked at least, where the task is incremental and locks them. */
   locked_until?: string | null | undefined;
-  /** CouchDB's opaque sequences before the first and behind the last document. */
+  /** CouchDB's opaque sequences before the first and after the last document. */
   update_seq: { start: string; end: string };
   /** The positions of the changes feed between which documents were listed; null in format 1. */
   feed: ListedFeed | null;
   /**
    * What the chain before this full backup has lost: found before the manifest is stored, so that whoever is killed
-   * behind that has not lost it. Absent where that is nothing.
+   * after that has not lost it. Absent where that is nothing.
    */
   chain_lost?: ChainLoss | undefined;
   /** The documents that CouchDB could not read; all else of the database is there. */
@@ -265,7 +265,7 @@ export interface ListingState {
     sha256: string;
     salt: number;
     hashes: number;
-    /** Behind the filter's own bits so many bytes hold the states that were seen, where these are wanted. */
+    /** After the filter's own bits so many bytes hold the states that were seen, where these are wanted. */
     seen?: { bytes: number; salt: number; hashes: number; states: number } | undefined;
   } | null;
 }

@@ -20,7 +20,7 @@ import { RunFolder } from "./run_folder.ts";
 
 /** Databases that are looked for at once. */
 const DATABASES_AT_ONCE = 16;
-/** So many runs of a task before the moment are looked into for one that tells what it selected. */
+/** How many runs of a task before the moment are searched for one that tells what it selected. */
 const MOST_RUNS = 30;
 
 /** What is looked for. */
@@ -73,7 +73,7 @@ export interface LastSelection {
   task: string;
   /** When its schedule fired, or it was begun by hand. */
   at: Date;
-  /** When it did begin, which may have been later: behind a run that took long. */
+  /** When it really began: later, where the run before it took long. */
   begunAt: Date;
   /** The date in its paths, `2026-01-03`. */
   date: string;

@@ -1,7 +1,7 @@
 /**
- * What speaks against the newest backup of a database being its newest state: runs behind it that did not save the
- * database, or whose backup of it is not to be found. In: a repository and the backup that was found. Out: a sentence
- * for each task.
+ * Finds out whether the newest backup of a database is older than the last attempt to make one: later runs did not save
+ * the database, or the backup that they reported cannot be found. In: a repository and the backup that was found. Out:
+ * a sentence for each task whose last run tells of such an attempt.
  */
 import { isOfFuture } from "../dates.ts";
 import { describeError, StoreError } from "../errors.ts";
@@ -12,10 +12,10 @@ import { type DatabaseReport, type RunReport, tellsOf } from "./report.ts";
 import type { Repository } from "./repository.ts";
 import type { RestorePoint } from "./restore_point.ts";
 
-/** So many runs of a task are looked into for one that tells of the database. */
+/** How many runs of a task are searched for one that tells of the database. */
 const MOST_RUNS = 30;
-/** So much the clocks of machines that run tasks may differ. */
-const CLOCKS_DIFFER_MS = 10 * 60_000;
+/** How far apart the clocks of machines that run tasks may be. */
+export const CLOCKS_DIFFER_MS: number = 10 * 60_000;
 
 /** What attempts are looked for with. */
 export interface AttemptSearch extends StoreCallOptions {
@@ -37,8 +37,9 @@ interface FoundRun {
 }
 
 /**
- * Says of each task whose last run behind a backup did not save the database what came of that run. It costs a listing
- * of each task's runs, and the report of the last. Where the runs cannot be read the log says so.
+ * For each task whose last run after a backup did not save the database: a sentence that says what came of that run.
+ * This costs a listing of each task's runs, and reading the report of the last one. Where the runs cannot be read, the
+ * log says so.
  */
 export async function newerAttempts(repository: Repository, search: AttemptSearch): Promise<string[]> {
   const { log, signal } = search;
@@ -70,7 +71,7 @@ async function newerAttempt(
   const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
     !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter)
   );
-  /** Of runs that do not tell of the database the last one: it counts where the task is to save the database. */
+  /** About the last run that says nothing of the database; it counts only where the task is to save the database. */
   let other: string | undefined;
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
     const run = await read();
@@ -97,8 +98,8 @@ async function newerAttempt(
 }
 
 /**
- * Whether a run has come behind a backup. One whose elapse came while a run before it was still at work may have begun
- * when that was over, or beside it, and have tried the database behind the backup.
+ * Whether a run came after a backup. A run can be later than its elapse: where an earlier run was still at work, it began
+ * when that one ended, or beside it. So it may have tried the database after the backup was made.
  */
 function isLater({ at, run }: FoundRun, { manifest }: RestorePoint): boolean {
   const own = new Date(manifest.finished_at);

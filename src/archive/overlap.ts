@@ -1,6 +1,6 @@
 /**
  * The end of a database's changes feed, as one backup has seen it and the next one sees it again. In: rows as they are
- * listed. Out: a position shortly before the end, with hashes of the rows behind it; and of rows that are listed from
+ * listed. Out: a position shortly before the end, with hashes of the rows after it; and of rows that are listed from
  * there whether they are known, and whether all that were known are still there.
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -12,11 +12,11 @@ export interface OverlapRow {
   id: string;
   /** All leaf revisions, deleted ones too. */
   revs: readonly string[];
-  /** The position behind it; undefined where it was not asked for. */
+  /** The position after it; undefined where it was not asked for. */
   position?: string | undefined;
 }
 
-/** So many rows for each shard range. */
+/** How many rows are kept for each shard range. */
 const ROWS_A_RANGE = 16;
 /**
  * A range's last row is the first that a file lacks which was set back; so one of each is wanted, however unevenly they
@@ -41,13 +41,13 @@ interface Page {
 
 /** Follows a listing, and keeps the rows at its end. */
 export class FeedTail {
-  /** So many rows are enough. */
+  /** How many rows are enough. */
   readonly least: number;
   readonly #q: number;
   readonly #isPartitioned: boolean;
   readonly #isWhole: boolean;
   readonly #pages: Page[] = [];
-  /** Behind the last page. */
+  /** After the last page. */
   #position: string | undefined;
   #hasDropped = false;
 
@@ -65,7 +65,7 @@ export class FeedTail {
     this.#isWhole = isWhole;
   }
 
-  /** Takes the next rows, and the position behind them. */
+  /** Takes the next rows, and the position after them. */
   add(rows: readonly OverlapRow[], position: string | undefined): void {
     this.#pages.push({ since: this.#position, rows });
     this.#position = position ?? rows.at(-1)?.position;
@@ -79,7 +79,7 @@ export class FeedTail {
   }
 
   /**
-   * The last position that has enough rows behind it, one of each range among them if that takes no thousand; and these
+   * The last position that has enough rows after it, one of each range among them if that takes no thousand; and these
    * rows. Undefined where there are too few to tell anything.
    */
   get rows(): { since: string; rows: OverlapRow[] } | undefined {
@@ -125,7 +125,7 @@ function firstPosition(pages: readonly Page[]): number {
   return before;
 }
 
-/** What the manifest keeps of the rows behind a position. Of an id that comes twice the last row counts. */
+/** What the manifest keeps of the rows after a position. Of an id that comes twice the last row counts. */
 export function makeOverlap({ since, rows }: { since: string; rows: readonly OverlapRow[] }): FeedOverlap {
   const salt = randomBytes(12).toString("base64url");
   const last = new Map(rows.map((row) => [row.id, row]));

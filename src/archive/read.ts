@@ -24,7 +24,7 @@ import { readObjectBytes } from "../store/whole.ts";
 /** What the names of all manifests begin with, and those of all checkpoints. */
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
-/** Chunks, checkpoints and filters stand before it in a folder, pins and manifests behind it. */
+/** Chunks, checkpoints and filters stand before it in a folder, pins and manifests after it. */
 const BEFORE_PINS = "keep";
 
 /** More than any backup has. */
@@ -57,9 +57,9 @@ export interface FolderState {
   objects: Map<string, number>;
   /** The same of the chunks alone. */
   chunks: Map<string, number>;
-  /** The eight digits in the names of chunks, empty where there are none -> the number behind the highest of these. */
+  /** The eight digits in the names of chunks, empty where there are none -> the number after the highest of these. */
   nextNumbers: Map<string, number>;
-  /** The number behind the highest chunk present, whatever its run. */
+  /** The number after the highest chunk present, whatever its run. */
   nextNumber: number;
   /**
    * The manifests that stand for backups, the earliest first. A `manifest.json` among them is one of format 1, or may

@@ -11,7 +11,7 @@ import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER, task
 export interface RepositoryParts {
   /** What stands before the date: `backup/ippbx`. */
   prefix: string;
-  /** What stands behind the date: `couchdb`. */
+  /** What stands after the date: `couchdb`. */
   suffix: string;
 }
 
@@ -21,7 +21,7 @@ export class Repository implements RepositoryParts {
   readonly store: Store;
   /** What stands before the date in its keys. */
   readonly prefix: string;
-  /** What stands behind the date in its keys. */
+  /** What stands after the date in its keys. */
   readonly suffix: string;
 
   /** The repository in `store` below a config's prefix and suffix; nothing is read yet. */

@@ -1,7 +1,8 @@
 /**
- * Finds the backup of a database that was the newest complete one at a moment. In: a database and a moment, or none for
- * now. Out: one manifest of one folder. The catalog answers first; folders of later dates than its answer, or all where
- * it has none, are looked into for what it does not know: backups of format 1, and those whose entry is gone.
+ * Finds the newest backup of a database that was complete at a moment. In: a database and a moment, or no moment for
+ * now. Out: one manifest of one folder. The catalog is asked first. Then the folders with later dates than its answer
+ * (or all folders, if it has none) are searched for backups that it does not know: those of format 1, and those whose
+ * entry is gone.
  */
 import { type BackupDate, DAY_MS, formatDate, isOfFuture } from "../dates.ts";
 import { ArchiveError, describeError, UsageError } from "../errors.ts";
@@ -44,11 +45,11 @@ export interface PointSearch extends StoreCallOptions {
   isNameSure?: boolean | undefined;
 }
 
-/** A day begins so much earlier in the first time zone than in UTC. */
+/** How much earlier a day begins in the first time zone than in UTC. */
 const FIRST_ZONE_MS = 14 * 3_600_000;
 /**
- * A backup is complete at most so long after the date of its folder: the month by which `backup_only_previous` dates it
- * back, and another for a run that took long. Only where the catalog does not know it.
+ * The longest time from the date of a backup's folder until it is complete: the month by which `backup_only_previous`
+ * dates it back, and another month for a run that took long. Needed only where the catalog does not know the backup.
  */
 const LONGEST_MS = 62 * DAY_MS;
 /** Folders that are looked into at once. */
@@ -102,9 +103,9 @@ export async function findRestorePoint(
 }
 
 /**
- * A clock that was wrong once, of the machine that made a backup, would make that one the latest for as long as it was
- * wrong, and the backups of each later day would be passed over. Where all are of the future, it is this machine's
- * clock.
+ * Refuses a newest backup that is dated in the future. The clock of the machine that made it was wrong: until that date
+ * has come, it would stay the latest, and the backups of each later day would be passed over. Where all backups are
+ * dated in the future, this machine's clock is wrong: that is a warning.
  */
 async function tellFuture(
   repository: Repository,

@@ -12,7 +12,7 @@ import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { ArchiveError } from "../errors.ts";
 import type { Checkpoint, Manifest, SealedDocument, SealedPart } from "./manifest.ts";
 
-/** So many of a SHA-256's characters in base64url stand for an id: 132 bits. */
+/** How many characters of a SHA-256 in base64url stand for an id: 132 bits. */
 const HASH_CHARACTERS = 22;
 
 const contentSchema = z.object({

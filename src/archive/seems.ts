@@ -28,7 +28,7 @@ const TAR_MARK_AT = 257;
 /** CouchDB's own files have a header in blocks of 4 KB, in Erlang's term format. */
 const COUCH_HEADER = "db_header";
 
-/** What the beginning of a file that no format fits seems to be, to be put behind "It seems to be". */
+/** What the beginning of a file that no format fits seems to be, to be put after "It seems to be". */
 export function seemsToBe(sample: Uint8Array): string | undefined {
   const bytes = new TextDecoder("latin1").decode(sample);
   const known = BEGINNINGS.find(([beginning]) => bytes.startsWith(beginning))?.[1];

@@ -1,11 +1,11 @@
 /**
- * Which states of documents a backup has seen: of each row of the feed its id and leaf revisions, in a Bloom filter of
- * some three bytes each. In: rows. Out: of a later row whether that backup accounts for it: surely not, or most
- * probably.
+ * Remembers which states of documents a backup has seen: the id and the leaf revisions of each row of the feed, in a
+ * Bloom filter of some three bytes for each. In: rows. Out: whether the backup has seen the state of a later row:
+ * surely not, or most probably.
  *
- * A full backup that follows on a chain of increments asks the filters of all its links: a document that has not
- * changed since and is in none of them is one that the chain has lost. Neither chunks are read for it nor documents
- * asked for again.
+ * A full backup that follows a chain of increments asks the filters of all links of that chain. A document that has not
+ * changed since, and is in none of the filters, was lost by the chain. This takes no reading of chunks, and no further
+ * request for documents.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -18,15 +18,15 @@ import { seenName } from "./layout.ts";
 import type { SeenStates } from "./manifest.ts";
 
 /**
- * So many bits at least for each state, twice as many at most: of two thousand that were never seen one passes for
- * seen.
+ * The least number of bits for each state; there are twice as many at most. One of two thousand states that were never
+ * seen is then taken for a seen one.
  */
 const BITS_PER_STATE = 16;
 /** Filters up to this size stand in the manifest, which has to be read anyway; larger ones are objects of their own. */
 const MOST_INLINE_BYTES = 4 << 10;
-/** Of a revision's hash this much counts: a batch that is a whole database keeps no more of it. */
+/** How many digits of a revision's hash count: a batch that is a whole database keeps no more of them. */
 const REVISION_DIGITS = 8;
-/** A backup of one run that has several of a database in one folder takes the next number. */
+/** A run that makes several backups of a database in one folder numbers their filters; this is the highest number. */
 const MOST_OBJECTS = 1000;
 
 /** A row of the feed, as far as it matters here. */
@@ -42,7 +42,7 @@ export function stateKey({ id, revs }: SeenRow): string {
   return `${id}\0${beginnings.length === 1 ? beginnings[0] : beginnings.sort().join()}`;
 }
 
-/** An empty filter for about so many states. */
+/** An empty filter for about `count` states. */
 export function seenFilter(count: number): IdFilter {
   return IdFilter.foldable(count, BITS_PER_STATE);
 }

@@ -9,6 +9,7 @@ import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
 import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
 import { amendElapses } from "../schedule/amend.ts";
+import { CLAIM_TIMES } from "../schedule/claim.ts";
 import { dateInPath, isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
 import { commandLine } from "../command_line.ts";
 import type { Task } from "../task/task.ts";
@@ -174,6 +175,9 @@ async function runDue(call: Call, session: Session): Promise<number> {
   return exitCodeOfScheduled(report);
 }
 
+/** A claim without a sign of life for so long is taken over by whoever looks next. */
+const STALE_MINUTES = CLAIM_TIMES.staleMs / 60_000;
+
 const OUTCOMES: Record<ElapseOutcome, string> = {
   ran: "is run",
   resumed: "was resumed and has finished",
@@ -187,7 +191,10 @@ const OUTCOMES: Record<ElapseOutcome, string> = {
 function describeScheduled({ task, elapse, outcome, by, retry_at }: ScheduledTask): string {
   const again = retry_at === undefined ? "" : `, and is retried at ${retry_at}`;
   const holder = by === undefined ? "" : `: ${by.run} on ${by.host}, process ${by.pid}`;
-  return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${again}${holder}\n`;
+  const wait = outcome === "running"
+    ? `; if that process is gone, the next run takes over after ${STALE_MINUTES} minutes`
+    : "";
+  return `Task "${task}": the elapse of ${elapse} ${OUTCOMES[outcome]}${again}${holder}${wait}\n`;
 }
 
 function summarize(report: RunReport, call: Call): string {

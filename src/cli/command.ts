@@ -185,7 +185,7 @@ export const IDENTITY_FLAG: Flag = {
   default: "the config's identity_file and identity_secret",
 };
 
-/** The flag of every command that takes a config; it may also stand behind the operands. */
+/** The flag of every command that takes a config; it may also stand after the operands. */
 const CONFIG_FLAG: Flag = {
   name: "config",
   value: "FILE",

@@ -43,7 +43,7 @@ export function completionsCommand(all: () => Promise<DescribedCommand[]>): Comm
   };
 }
 
-/** What stands behind a flag: one of some words, a file, or what nobody can guess. */
+/** What stands after a flag: one of some words, a file, or what nobody can guess. */
 function valueOf({ value, values }: Flag): "nothing" | "file" | "text" | readonly string[] {
   if (value === undefined) return "nothing";
   return values ?? (["FILE", "FOLDER", "PATH"].includes(value) ? "file" : "text");

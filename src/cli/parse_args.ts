@@ -36,7 +36,7 @@ export function parseArgs(argv: readonly string[], names: FlagNames): ParsedArgs
   return { flags, operands: operands.map(String) };
 }
 
-/** The package takes `-` behind a flag for another flag; it is a value, standard input's name. */
+/** The package takes `-` after a flag for another flag; it is a value, standard input's name. */
 function withDashes(argv: readonly string[], valued: readonly string[]): string[] {
   const end = argv.indexOf("--");
   const isValue = (index: number) => {

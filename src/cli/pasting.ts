@@ -5,11 +5,11 @@
 import type { Log, LogFields } from "../observe.ts";
 import { shellWord } from "../shell_word.ts";
 
-/** A command of this program; what follows it stands behind a space, a quote or at the end. */
+/** A command of this program; what follows it stands after a space, a quote or at the end. */
 const COMMAND =
   /\bcouchdb-backup (?:backup|check|diff|expire|export|find|keep|list|plan|report|restore|schedule|show|status|systemd|test-restore|unkeep|verify)(?! --help)(?=[ "]|$)/g;
 
-/** The message with `--config` behind the name of each command; as it is where the environment names the config. */
+/** The message with `--config` after the name of each command; as it is where the environment names the config. */
 export function completeCommands(message: string, configPath: string | undefined): string {
   if (configPath === undefined) return message;
   return message.replaceAll(COMMAND, (command) => `${command} --config ${shellWord(configPath)}`);

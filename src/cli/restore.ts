@@ -161,7 +161,7 @@ export const command: Command = {
 /** Flags that mean nothing for one database. */
 const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
 
-/** The words behind --all for a database and a moment, whichever of them was given first. */
+/** The words after --all for a database and a moment, whichever of them was given first. */
 function momentFirst(first: string, second: string): string[] {
   const isMoment = first === "latest" || parseInstant(first) !== undefined;
   const [moment, database] = isMoment ? [first, second] : [second, first];

@@ -1,9 +1,10 @@
 /** `couchdb-backup status [<config>]`: how each task stands. */
 import type { Proof } from "../archive/proof.ts";
-import { formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
+import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
 import { padEnd, widthOf } from "../observe/text_width.ts";
 import {
   exitCodeOfStatus,
+  type FailedByHand,
   readStatus,
   type StatusReport,
   type TaskState,
@@ -72,6 +73,7 @@ export function describeStatus({ tasks, proofs }: StatusReport): string {
     const { task, state, failed, error, databases } = status;
     const lines = [`${padEnd(task, nameWidth)}  ${WORDS[state].padEnd(wordWidth)}  ${factsOf(status).join(", ")}`];
     if (error !== null) lines.push(`  ${error}`);
+    if (status.last_by_hand !== undefined) lines.push(`  ${describeByHand(status.last_by_hand)}`);
     if (failed.length > 0) {
       const noun = databases === 1 ? "database is" : "databases are";
       lines.push(`  ${formatCount(failed.length)} of ${formatCount(databases ?? 0)} ${noun} not saved:`);
@@ -80,6 +82,15 @@ export function describeStatus({ tasks, proofs }: StatusReport): string {
     if (failed.length > SHOWN_FAILURES) lines.push(`    and ${formatCount(failed.length - SHOWN_FAILURES)} more`);
     return `${lines.join("\n")}\n`;
   }).join("") + describeProof("verify --all", proofs.verify) + describeProof("test-restore", proofs.test_restore);
+}
+
+function describeByHand({ at, failed, databases, error }: FailedByHand): string {
+  const what = databases === 0
+    ? "saved nothing"
+    : failed === 0
+    ? "did not save everything"
+    : `did not save ${formatCount(failed)} of ${counted(databases, "database")}`;
+  return `the run by hand of ${formatInstant(at)} ${what}: ${error}`;
 }
 
 function describeProof(command: string, proof: Proof | null): string {

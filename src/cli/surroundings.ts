@@ -20,7 +20,14 @@ export const ENVIRONMENT: readonly Surrounding[] = [
     summary: "keys for S3, if the config has no token and secret",
   },
   {
-    names: ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME", "USERPROFILE"],
+    names: [
+      "AWS_PROFILE",
+      "AWS_CONFIG_FILE",
+      "AWS_SHARED_CREDENTIALS_FILE",
+      "AWS_LOGIN_CACHE_DIRECTORY",
+      "HOME",
+      "USERPROFILE",
+    ],
     summary: "the profile that keys come from, SSO and assumed roles among them, and where it is written",
   },
   { names: ["AWS_REGION", "AWS_DEFAULT_REGION"], summary: "the region, if the config names none" },

@@ -8,7 +8,7 @@ const SHOWN = 20;
 /**
  * How a proof came out, for its closing sentence: what is wrong, and of how many nothing is known.
  *
- * @param said What is said of all where nothing is wrong with any that was looked at, and behind the number of those
+ * @param said What is said of all where nothing is wrong with any that was looked at, and after the number of those
  * that something is wrong with.
  */
 export function verdict(

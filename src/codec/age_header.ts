@@ -107,7 +107,7 @@ export async function openHeader(header: Uint8Array, identities: readonly string
   }
 }
 
-/** Where the header ends, behind its last newline; undefined if the bytes end before it does. */
+/** Where the header ends, after its last newline; undefined if the bytes end before it does. */
 export function headerEnd(bytes: Uint8Array): number | undefined {
   // Only the line with the header's MAC begins like this: base64 has no dash.
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, MOST_HEADER_BYTES));

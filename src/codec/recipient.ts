@@ -25,7 +25,7 @@ export function isPublicKey(text: string): boolean {
 export function explainRecipient(text: string): string | undefined {
   const bare = text.trim();
   if (!isSecretKey(text) && bare !== text && explainRecipient(bare) === undefined) {
-    return "has a blank or the end of a line before or behind it, which is none of a key's characters";
+    return "has a blank or a line break before or after it, which is no part of a key";
   }
   if (isSecretKey(text)) {
     return 'is a secret key, which opens backups and must not be where they are made: "age-keygen -y FILE" prints its ' +

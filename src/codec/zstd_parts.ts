@@ -15,7 +15,7 @@ export class ZstdError extends CodecError {
 /** A piece of a frame that can be given to a decompressor. */
 export interface ZstdPart {
   bytes: Uint8Array;
-  /** The frame ends behind it. */
+  /** The frame ends after it. */
   isEnd: boolean;
 }
 

@@ -1,16 +1,16 @@
 /**
- * A question to CouchDB about each of many databases, for commands that look ahead. In: names, and what is asked. Out:
- * a sentence for what is not known, a few at most. What CouchDB does not answer for one is told; where it answers for
- * none any more, that ends the asking: the patience of each request, thirty thousand times, would be days.
+ * Asks CouchDB a question about each of many databases, for commands that look ahead. In: names, and what to ask. Out:
+ * a few sentences about what could not be found out. A database for which CouchDB does not answer is named. Where it no
+ * longer answers for any, the asking ends: thirty thousand times the patience of one request would be days.
  */
 import { counted } from "../counts.ts";
 import type { CallOptions } from "../couchdb/client.ts";
 import { CouchError, describeError, isFatalForRun, isTransient } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 
-/** So many databases are told of one by one. */
+/** How many databases are named one by one. */
 const MOST_TOLD = 5;
-/** So many in a row that are given up after all patience, and CouchDB is. */
+/** After so many in a row that were given up with all patience, no further one is asked for. */
 const MOST_GIVEN_UP = 10;
 
 /**

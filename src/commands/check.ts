@@ -13,6 +13,7 @@ import { readObjectText } from "../store/whole.ts";
 import { isEmptyByMistake, selectTasks, type TaskSelection } from "../task/selection.ts";
 import { formatCount } from "../observe/figures.ts";
 import { isSealing, type Task } from "../task/task.ts";
+import { explainEnd } from "../task/times.ts";
 import { tryReading } from "./check_reading.ts";
 
 /** Signatures of S3 are refused from 15 minutes on; the hour of a schedule is wrong before that. */
@@ -187,7 +188,9 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
   });
   if (tasks.length > 0) {
     await attempt("selection", async () => {
-      return describeSelections(selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() }));
+      const startedAt = now();
+      const ends = tasks.flatMap((task) => explainEnd(task, startedAt) ?? []);
+      return describeSelections(selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt }), ends);
     });
   }
   await attempt("couchdb_read", async () => {
@@ -198,9 +201,9 @@ async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext,
 }
 
 /** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */
-function describeSelections(selections: readonly TaskSelection[]): Found {
+function describeSelections(selections: readonly TaskSelection[], ends: readonly string[]): Found {
   const empty = selections.filter(isEmptyByMistake).map(({ task }) => `"${task.name}"`);
-  const warnings = selections.flatMap(({ warnings }) => warnings);
+  const warnings = [...ends, ...selections.flatMap(({ warnings }) => warnings)];
   if (empty.length > 0) {
     const tasks = empty.length === 1 ? `Task ${empty[0]} selects` : `The tasks ${empty.join(", ")} select`;
     throw new CheckFailure([`${tasks} no database: nothing would be saved`, ...warnings].join("; "), {
@@ -213,7 +216,7 @@ function describeSelections(selections: readonly TaskSelection[]): Found {
   return {
     detail: [detail, ...warnings].join("; "),
     warning: true,
-    hint: "plan shows what each task selects, and why",
+    hint: "plan shows what each task selects, why, and when it runs next",
   };
 }
 

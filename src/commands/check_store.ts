@@ -21,7 +21,7 @@ export interface StoreCheckReport {
   store: string;
   /** The endpoint, `aws` or `file:`. */
   server: string;
-  /** What was asked, in that order; nothing behind one that everything rests on. */
+  /** What was asked, in that order; nothing after one that everything rests on. */
   properties: StoreProperty[];
 }
 

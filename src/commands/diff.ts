@@ -21,11 +21,11 @@ import { StateSums } from "./state_sums.ts";
 
 /** The word that stands for the living database in place of a path. */
 const LIVE = "live";
-/** So many ids of each kind are named; all are counted. */
+/** How many ids of each kind are named; all are counted. */
 const MOST_NAMED = 100_000;
-/** So many documents of groups that differ are kept, not to be read once more. */
+/** How many documents of groups that differ are kept, so that they need not be read again. */
 const MOST_KEPT = 50_000;
-/** So many ids are packed together. */
+/** How many ids are packed together. */
 const PAGE_IDS = 5000;
 
 /** What is to be compared. */
@@ -176,7 +176,7 @@ class DifferingIds {
     if (this.#page.length >= PAGE_IDS) this.#pack();
   }
 
-  /** Notes that the other side has an id, too. @returns Whether it was added; none can be added behind that. */
+  /** Notes that the other side has an id, too. @returns Whether it was added; none can be added after that. */
   markKnown(id: string): boolean {
     return this.#added.mark(id);
   }

@@ -3,7 +3,7 @@
  * of documents it accounts for, and the feed's rows. Out: the documents that it lacks as they are, although they have
  * not been changed since it was made.
  *
- * What was changed since, or is changed meanwhile, says nothing: it stands in the feed behind the backup's end. Nor
+ * What was changed since, or is changed meanwhile, says nothing: it stands in the feed after the backup's end. Nor
  * does what one copy of a cluster says alone: before a document is named it is read by quorum. Memory holds a filter of
  * the ids that were changed, and no more than ten thousand documents.
  */
@@ -18,7 +18,7 @@ import type { Log } from "../observe.ts";
 import { readDocuments } from "./read_documents.ts";
 
 /**
- * So many documents that are missing are kept, to be looked at once more; further ones are counted, and that is said.
+ * How many missing documents are kept to be looked at once more; further ones are only counted, and the result says so.
  */
 const MOST_SUSPECTS = 10_000;
 const DOCUMENTS_AT_ONCE = 100;

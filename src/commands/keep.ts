@@ -2,7 +2,7 @@
  * Pins a backup, so that it never expires, or takes the pin off. In: a database and a path. Out: which backup it was.
  *
  * An `expire` under way looks for a pin right before it deletes a backup's manifest. So of a backup whose manifest is
- * there some seconds behind its pin, every `expire` has seen the pin, or will see it.
+ * there some seconds after its pin, every `expire` has seen the pin, or will see it.
  */
 import { wait } from "../abort.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
@@ -15,7 +15,7 @@ import { ArchiveError, isNotFound } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
-/** What `expire` has begun to delete is gone so long behind a pin that came too late. */
+/** What `expire` has begun to delete is gone so long after a pin that came too late. */
 const LOOK_AGAIN_MS = 2000;
 
 /** Which backup, and what is said of it. */

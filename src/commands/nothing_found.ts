@@ -1,12 +1,12 @@
-/** What is said where a whole repository has no complete backup, or none that a pattern matches. Pure. */
+/** The error of commands for all backups where there is no complete backup, or none that a pattern matches. Pure. */
 import type { Repository } from "../archive/repository.ts";
 import { ArchiveError } from "../errors.ts";
 
 /**
- * The error of a command that looks at all backups: nothing that was looked at must not look like all that is whole.
+ * The error of a command that looks at all backups: having looked at none must not pass for "all of them are whole".
  *
- * @param asked `patterns`: of which none matches a database with a backup; all were asked for where there are none.
- * `moment`: as of when, in the user's words; the newest were asked for unless given.
+ * @param asked `patterns`: none of them matches a database with a backup; without patterns all databases were asked
+ * for. `moment`: as of when, in the user's words; without it the newest backups were asked for.
  */
 export function nothingFound(
   repository: Repository,
@@ -15,9 +15,14 @@ export function nothingFound(
   const key = repository.root;
   const named = patterns.map((source) => `"${source}"`).join(" or ");
   const which = named === "" ? "" : ` of a database that ${named} matches`;
+  const places = [
+    ...moment === undefined ? [] : ["the moment"],
+    ...patterns.length === 0 ? [] : ["the patterns"],
+    "prefix and suffix",
+  ].join(", ");
   return new ArchiveError(
     `There is no complete backup${which} in "${repository.locate(key)}"${moment === undefined ? "" : ` at ${moment}`}`,
     { key, expected: "a manifest", found: "none" },
-    { hint: 'Check prefix, suffix and the patterns; "couchdb-backup list" shows the backups there are' },
+    { hint: `Check ${places}; "couchdb-backup list" shows the backups there are` },
   );
 }

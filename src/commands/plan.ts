@@ -14,7 +14,7 @@ import { formatIsoDate, monthOf } from "../dates.ts";
 import { formatSeconds, formatSize } from "../observe/figures.ts";
 import { type ExcludedDatabase, selectDatabases, type SelectedDatabase } from "../task/select.ts";
 import { dateInPath } from "../task/selection.ts";
-import { nextElapses, scheduleZone } from "../task/times.ts";
+import { explainEnd, nextElapses, scheduleZone } from "../task/times.ts";
 
 /** A database that is larger should not be asked for in one request: when that breaks, all of it is read again. */
 const MOST_BYTES_IN_ONE_REQUEST = 500_000_000;
@@ -120,7 +120,7 @@ async function lookAtChanges(
 function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
   const next = nextElapses(task, { after: from, count });
   const { recipients } = codecOf(task);
-  const isOver = task.calendar !== undefined && next.length === 0;
+  const end = explainEnd(task, from);
   return {
     task: task.name,
     cron: task.cron ?? null,
@@ -132,7 +132,7 @@ function planTimes(task: Task, { from, count }: PlanOptions): TaskPlan {
     databases: [],
     excluded: [],
     unmatched: [],
-    warnings: isOver ? [`schedule "${task.cron}" has no elapse after ${from.toISOString()}`] : [],
+    warnings: end === undefined ? [] : [end],
   };
 }
 

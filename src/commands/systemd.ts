@@ -129,7 +129,7 @@ ${loadCredential({ name: CONFIG_CREDENTIAL, source: configPath })}${loadNamed(op
 
 function taskService(options: UnitOptions): string {
   const { config, lines } = credentials(options);
-  return `# One look at one task: what is due is claimed and run. Its name stands behind the @.
+  return `# One look at one task: what is due is claimed and run. Its name stands after the @.
 [Unit]
 Description=CouchDB backup: %I
 ${dependencies(options)}

@@ -17,7 +17,7 @@ import {
 } from "../errors.ts";
 import type { Log } from "../observe.ts";
 
-/** So many in a row that could not be read, each after all patience, are a store that is away. */
+/** After so many in a row that could not be read, each with all patience, the store is taken for unreachable. */
 const MOST_IN_A_ROW = 16;
 
 /** A backup that is looked at. */
@@ -52,7 +52,7 @@ export class Undecided {
   /** What every further one would meet. */
   #end: unknown;
 
-  /** @param options.mostInARow So many failures that pass by themselves, one behind the other, are the end. */
+  /** @param options.mostInARow After so many passing failures in a row nothing more is tried. */
   constructor({ log, mostInARow = MOST_IN_A_ROW }: { log: Log; mostInARow?: number }) {
     this.#log = log;
     this.#mostInARow = mostInARow;

@@ -1,11 +1,11 @@
 /**
- * Tells a backup that `expire` has deleted while others were looked at from one that is damaged. In: backups at which
- * something was found to be wrong. Out: those of them that are gone as `expire` leaves a backup are left out, and the
- * log says so; the others are faults.
+ * Decides whether a backup was deleted by `expire` while a command looked at the backups, or is damaged. In: backups
+ * with which something was found to be wrong. Out: those that `expire` has deleted do not count, and the log says so;
+ * the others are faults.
  *
- * What is gone so has neither its manifest, nor a `manifest.json` that is its copy, nor an entry in the catalog: in this
- * order `expire` deletes them. And there is one that is at least as new: of each database `expire` keeps the newest. A
- * backup of which only the manifest was lost, or all that there was of a database, stays a fault.
+ * A backup that `expire` has deleted has no manifest, no `manifest.json` that is its copy, and no entry in the catalog:
+ * `expire` deletes them in this order. And there is another backup of the database that is at least as new, because
+ * `expire` always keeps the newest. So it is a fault if only the manifest is lost, or if every backup of a database is.
  */
 import { Catalog } from "../archive/catalog.ts";
 import { MANIFEST_NAME, shortRun } from "../archive/layout.ts";
@@ -19,7 +19,7 @@ import { forEachParallel } from "../parallel.ts";
 import { splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 
-/** So long what expire deletes of a backup behind its manifest may take, before it is looked for again. */
+/** How long to wait before looking again: after the manifest `expire` takes a moment to delete the rest of a backup. */
 const LOOK_AGAIN_MS = 3000;
 /** Backups that are judged at once. */
 const AT_ONCE = 16;
@@ -87,7 +87,7 @@ export class Vanished {
   async settle({ signal }: StoreCallOptions): Promise<number> {
     const rest = await this.#judge(this.#suspects, { signal });
     if (rest.length === 0) return this.#suspects.length;
-    // A running expire may be between the manifest and what it deletes behind it.
+    // A running expire may be between the manifest and what it deletes after it.
     await wait(this.#lookAgainMs, signal);
     const faulty = await this.#judge(rest, { signal });
     for (const { noteFault, failure } of faulty) noteFault(failure);

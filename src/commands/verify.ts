@@ -178,9 +178,10 @@ function manifestProblems(
     return [{ chunk: MANIFEST_NAME, problem }];
   }
   if (kind !== "complete" || place.object !== undefined) return [];
-  const problems = findGaps(entries).map(({ after, through }) =>
-    `No chunk covers the ids behind ${JSON.stringify(after ?? null)} up to ${JSON.stringify(through)}`
-  );
+  const problems = findGaps(entries).map(({ after, through }) => {
+    const from = after === undefined ? "" : `after ${JSON.stringify(after)} `;
+    return `No chunk covers the ids ${from}up to ${JSON.stringify(through)}`;
+  });
   if (origin !== undefined && origin.format >= 2 && feed === null) {
     problems.push("It has no positions of the changes feed: the moment of its documents is unknown");
   }

@@ -19,7 +19,9 @@ import { exitCodeOfVerify, type VerifyContext, type VerifyReport, verifyUntold }
 
 /** Backups that are read at once; each reads several chunks ahead. */
 const BACKUPS_AT_ONCE = 2;
-/** So many small ones count as one of these: a store is some 40 ms away, and is asked half a dozen times for each. */
+/**
+ * How many small backups count as one large one: each costs half a dozen requests to a store that is some 40 ms away.
+ */
 const SMALL_FOR_LARGE = 8;
 /** What a backup of one chunk stores at the most to be small. */
 const SMALL_BYTES = 64 << 10;
@@ -54,7 +56,10 @@ export interface FaultyBackup {
   finished_at: string | null;
   /** What is wrong, a sentence each. */
   problems: string[];
-  /** 12 where something is not as it must be, 3 where it lacks what CouchDB could not read; of an error its own. */
+  /**
+   * 12 where something is not as it must be; 3 where it lacks what CouchDB could not read; after an error, the error's
+   * own.
+   */
   exit_code: number;
 }
 

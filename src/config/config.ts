@@ -14,8 +14,8 @@ import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
-import { findContradictions } from "./contradictions.ts";
-import { type Environment, held, substitute } from "./environment.ts";
+import { findContradictions, findMergeKeys } from "./contradictions.ts";
+import { type Environment, held, hintForUnset, substitute } from "./environment.ts";
 import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
@@ -108,7 +108,7 @@ export interface Config {
   stateMachine?: string | undefined;
   /** What stands before the date in the keys; may be empty or hold slashes. */
   prefix: string;
-  /** What stands behind the date in the keys; may be empty or hold slashes. */
+  /** What stands after the date in the keys; may be empty or hold slashes. */
   suffix: string;
   /** Where log lines go beside the console; absent: nowhere. */
   loki?: LokiOptions | undefined;
@@ -198,7 +198,7 @@ export function isRemote(name: string): boolean {
 }
 
 /** For who has no config yet. */
-const EXAMPLE = `"${PROGRAM_NAME} help" shows one of six lines`;
+const EXAMPLE = `"${PROGRAM_NAME} help" shows a config of six lines`;
 
 async function readConfigFile(
   file: string,
@@ -236,13 +236,18 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const written = readYaml(text, file);
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
+  const merges = findMergeKeys(written);
+  // All else that is found depends on what they stand for.
+  if (merges.length > 0) throw asError(merges, { file, placeOf, written, env });
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
   // A value with an unset variable gets no further findings.
   const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
-  if (findings.length > 0 || checked.data === undefined) throw asError(findings, { file, placeOf, written });
+  if (findings.length > 0 || checked.data === undefined) {
+    throw asError(findings, { file, placeOf, written, env, hint: hintForUnset(unset) });
+  }
   const config = toConfig(checked.data, { file, env, placeOf });
   return {
     ...config,

@@ -4,6 +4,7 @@
  */
 import { COMPRESSIONS } from "../codec/compression.ts";
 import type { ConfigFinding } from "./findings.ts";
+import { MERGE_KEY } from "./disclosure.ts";
 import type { KeyPath } from "./places.ts";
 import { type Address, parseAddress } from "./values.ts";
 
@@ -66,6 +67,17 @@ export function findContradictions(document: unknown): ConfigFinding[] {
   return findings;
 }
 
+/** Every `<<: *name`: YAML 1.1 reads it as the keys of another mapping, and YAML 1.2 as a key like any other. */
+export function findMergeKeys(document: unknown, path: KeyPath = []): ConfigFinding[] {
+  if (typeof document !== "object" || document === null) return [];
+  return Object.entries(document).flatMap(([key, value]) => {
+    const below = [...path, Array.isArray(document) ? Number(key) : key];
+    if (key !== MERGE_KEY) return findMergeKeys(value, below);
+    const message = "is a merge key of YAML, which is not allowed here; write the keys that it stands for";
+    return [{ path: below, message, isOfKey: true }];
+  });
+}
+
 /** zstd has more levels than gzip. */
 function checkLevel(
   path: KeyPath,
@@ -100,7 +112,10 @@ function checkCredentials(
   }
   const hasLogin = "login" in keys || inUrl.login !== undefined;
   const hasPassword = first !== undefined || inUrl.password !== undefined;
-  if (hasLogin && !hasPassword) find([...path, "login"], "needs a password beside it");
+  if (hasLogin && !hasPassword) {
+    const needed = path[0] === "database" ? "one of password, password_file and password_secret" : "a password";
+    find([...path, "login"], `needs ${needed} beside it`);
+  }
   if (hasPassword && !hasLogin) find([...path, first ?? "url"], "needs the key login beside it");
 }
 

@@ -1,6 +1,6 @@
 /**
  * What a message may show of a config. In: a line, a value or a key's name, and the keys whose values are harmless.
- * Out: the same with `***` for the rest. A text with a mistake in it can hold a password anywhere, behind a key that is
+ * Out: the same with `***` for the rest. A text with a mistake in it can hold a password anywhere, after a key that is
  * misspelt or that lacks its colon; so what is not known to be harmless is hidden.
  */
 
@@ -14,12 +14,12 @@ const KEY_AT_START = /^["']?([\w-]+)["']?\s*:(?=\s|$)/;
 /** Brackets and quotes, and then a key or nothing. */
 const OPENS_WITH_KEY = /^["'[\]{},\s]*(?:$|[\w-]+["']?\s*:(?=\s|$))/;
 // Only from the beginning of a word, else a long word without a colon takes quadratic time.
-// A colon behind anything else ends a key that is none, and what follows may be the value of one that is gone. A number
+// A colon after anything else ends a key that is none, and what follows may be the value of one that is gone. A number
 // is no key's name: in "Sat 18: 00" there is none.
 const KEYS = /(?:(?<![\w-])["']?([\w-]+)["']?\s*)?(?<!(?<![\w-])\d{1,2}):(?=\s|$)/g;
 
 /**
- * Whether a document, as it was written, holds a secret: behind one of the keys, or as credentials in a URL. What a
+ * Whether a document, as it was written, holds a secret: after one of the keys, or as credentials in a URL. What a
  * variable holds is none of the document's.
  */
 export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolean {
@@ -27,7 +27,7 @@ export function holdsSecret(written: unknown, keys: ReadonlySet<string>): boolea
   if (Array.isArray(written)) return written.some((item) => holdsSecret(item, keys));
   if (typeof written !== "object" || written === null) return false;
   return Object.entries(written).some(([key, value]) => {
-    // A mapping behind a secret's key has an address that is one.
+    // A mapping after a secret's key has an address that is one.
     const secret = !keys.has(key) ? undefined : typeof value === "string" ? value : urlOf(value);
     return typeof secret === "string" ? !/^\$\{[^}]*\}$/.test(secret) : holdsSecret(value, keys);
   });
@@ -92,8 +92,12 @@ export function hideInValue(text: string, harmless: ReadonlySet<string>): string
   return hideCredentials(text);
 }
 
+/** The key by which YAML 1.1 brings the keys of another mapping. */
+export const MERGE_KEY = "<<";
+
 /** A key's name, as far as it is one: `password "x` is a key that lacks its colon, and shows as `password ***`. */
 export function hideInKey(key: string): string {
+  if (key === MERGE_KEY) return key;
   const word = /^[\w.-]*/.exec(key)![0];
   return word === key ? key : `${word} ***`;
 }
@@ -117,7 +121,7 @@ function hideCredentials(written: string): string {
   if (from <= at) return `${text.slice(0, from)}***${text.slice(at)}`;
   const [, before, rest] = /^(.*?\/\/)(.*)$/s.exec(text) ?? [];
   if (before === undefined || rest === undefined) return text;
-  // Anything but a port behind a colon can be a password that has lost its "@".
+  // Anything but a port after a colon can be a password that has lost its "@".
   const hasPort = /^(?:\[[^\]]*\]|[^:/\s]*)(?::\d*)?(?:[/"'\s}\],]|$)/.test(rest);
   return hasPort || isBareAddress(rest) ? text : `${before}***`;
 }

@@ -6,6 +6,7 @@ import { EXAMPLE_RECIPIENT } from "../codec/recipient.ts";
 import { counted } from "../counts.ts";
 import { ConfigError } from "../errors.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
+import { emptyVariablesIn, type Environment, listed, substitute } from "./environment.ts";
 import { explainUnknownKey, HARMLESS_KEYS, SECRET_KEYS } from "./keys.ts";
 import { formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
 import type { ConfigDocument } from "./schema.ts";
@@ -42,17 +43,28 @@ export function findingsOf(issue: SchemaIssue): ConfigFinding[] {
   return [{ path, message, discreet: issue.params?.discreet }];
 }
 
-/** One error for all findings, in the order of the file. */
+/**
+ * One error for all findings, in the order of the file.
+ *
+ * @param context.written The document with its `${NAME}`.
+ * @param context.env What has replaced them.
+ */
 export function asError(
   findings: ConfigFinding[],
-  { file, placeOf, written }: { file: string; placeOf: PlaceLookup; written: unknown },
+  { file, placeOf, written, env, hint }: {
+    file: string;
+    placeOf: PlaceLookup;
+    written: unknown;
+    env: Environment;
+    hint?: string | undefined;
+  },
 ): ConfigError {
   const told = findings.map((finding) => {
     const { path, value } = lookUp(written, finding.path);
     const { line, column } = placeOf(path, finding.isOfKey ? "key" : "value");
     const name = formatPath(finding.isOfKey ? path.with(-1, hideInKey(String(path.at(-1)))) : path);
     const subject = name === "" ? "The config" : `Key "${name}"`;
-    const found = finding.message.startsWith("must ") ? `${describeFound(value, path)}, ` : "";
+    const found = finding.message.startsWith("must ") ? `${describeFound(value, path, env)}, ` : "";
     const message = finding.discreet === undefined || isShown(value) ? finding.message : finding.discreet;
     return { line, column, name, text: `${file}:${line}:${column}: ${subject} ${found}${message}` };
   }).toSorted((a, b) => a.line - b.line || a.column - b.column);
@@ -61,7 +73,7 @@ export function asError(
   // Several limits of one value (whole, and at least 1) have the same text.
   const lines = new Set(told.map(({ text }) => text));
   const place = { file, line: first.line, column: first.column, path: first.name };
-  return new ConfigError([...lines].join("\n"), place);
+  return new ConfigError([...lines].join("\n"), place, { hint });
 }
 
 /** What was written at a path; where a text stands for a mapping (`loki: http://…`), that text and its path. */
@@ -81,19 +93,30 @@ function isShown(value: unknown): boolean {
 }
 
 /** What stands in the file, said without its secrets and without what variables hold. */
-function describeFound(value: unknown, path: KeyPath): string {
+function describeFound(value: unknown, path: KeyPath, env: Environment): string {
   if (value === undefined) return "is missing";
   if (value === null) return path.length === 0 ? "is empty" : "has no value";
   if (Array.isArray(value)) return value.length === 0 ? "is an empty list" : "is a list";
   if (typeof value === "object") return Object.keys(value).length === 0 ? "is an empty mapping" : "is a mapping";
-  if (path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)))) {
-    return typeof value === "string" ? "is text" : `is a ${typeof value}`;
-  }
-  if (typeof value !== "string") return `is ${value}`;
+  const isSecret = path.length === 0 || path.some((step) => SECRET_KEYS.has(String(step)));
+  if (typeof value === "string") return describeText(value, { isSecret, env });
+  return isSecret ? `is a ${typeof value}` : `is ${value}`;
+}
+
+/** The same of a text; of a secret only whether it is empty. */
+function describeText(value: string, { isSecret, env }: { isSecret: boolean; env: Environment }): string {
   if (value === "") return "is empty";
+  const empty = emptyVariablesIn(value, env);
+  const variables = `the environment variable${empty.length === 1 ? "" : "s"} ${listed(empty)}`;
+  if (empty.length > 0 && substitute(value, env).document === "") {
+    return `is empty, as ${variables} ${empty.length === 1 ? "is" : "are"} empty`;
+  }
+  if (isSecret) return "is text";
   const text = hideInValue(value, HARMLESS_KEYS);
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return /\$\{/.test(value) ? `is "${shown}", with values from the environment in it` : `is "${shown}"`;
+  if (!value.includes("${")) return `is "${shown}"`;
+  const withEmpty = empty.length === 0 ? "" : ` and ${variables} empty`;
+  return `is "${shown}", with values from the environment in it${withEmpty}`;
 }
 
 const S3_KEYS = [

@@ -145,13 +145,13 @@ class Scan {
     }
   }
 
-  /** The offset behind the quoted scalar at `at`. */
+  /** The offset after the quoted scalar at `at`. */
   #quoted(at: number): number {
     const scalar = /"(?:[^"\\]|\\[^])*"|'(?:[^']|'')*'/y;
     return at + (this.#match(scalar, at)?.[0].length ?? 1);
   }
 
-  /** The offset behind the flow collection at `at`. */
+  /** The offset after the flow collection at `at`. */
   #flow(at: number, path: KeyPath): number {
     const mapping = this.text[at] === "{";
     let index = 0;

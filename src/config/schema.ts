@@ -1,7 +1,7 @@
 /**
  * What a config may say: each key's shape, its limits and its default. In: the parsed YAML. Out: the same with every
  * value checked and URLs taken apart, or zod's issues. A message that begins with "must" follows what was found; any
- * other one stands by itself behind the key. Pure.
+ * other one stands by itself after the key. Pure.
  */
 import * as z from "zod";
 import type { Calendar } from "../calendar/calendar.ts";
@@ -12,6 +12,7 @@ import type { Span } from "../task/retention.ts";
 import {
   type Address,
   address,
+  anyText,
   bucket,
   cron,
   endpoint,
@@ -165,7 +166,7 @@ const keepWithin = span.refine(({ years, months, days, hours }) => years + month
   error: "must be more than nothing; leave the key out if the rule is not wanted",
 }).optional();
 const RULES = ["keep_last", "keep_within", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"] as const;
-const RETENTION = `must be a mapping with at least one of the keys ${RULES.join(", ")}`;
+const RULE_NEEDED = `at least one of the keys ${RULES.join(", ")}`;
 const retention = z.strictObject({
   keep_last: keep,
   keep_within: keepWithin,
@@ -174,7 +175,8 @@ const retention = z.strictObject({
   keep_monthly: keep,
   keep_yearly: keep,
   grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
-}, { error: RETENTION }).refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: RETENTION });
+}, { error: `must be a mapping with ${RULE_NEEDED}` })
+  .refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: `must have ${RULE_NEEDED}` });
 
 const COMPRESSION = `must be "gzip" or "zstd"`;
 const MOST_LEVEL = Math.max(...Object.values(COMPRESSIONS).map(({ most }) => most));
@@ -234,7 +236,7 @@ const loki = z.preprocess(
       z.string({ error: "must be text; put it in quotes" }),
       { error: "must be a mapping of label names to texts" },
     ).default({}),
-    tenant: text("must be text; put it in quotes").optional(),
+    tenant: anyText().optional(),
     login: login.optional(),
     password: password.optional(),
     ca_file: caFile.optional(),
@@ -251,7 +253,7 @@ const prometheus = z.preprocess(
     // node_exporter's textfile collector reads *.prom and nothing else.
     textfile: text(TEXTFILE).regex(/\.prom$/, { error: TEXTFILE }).optional(),
     per_database: flag.default(false),
-    instance: text("must be text; put it in quotes").optional(),
+    instance: anyText().optional(),
     ca_file: caFile.optional(),
   }, { error: PROMETHEUS }),
 );
@@ -286,7 +288,7 @@ const config = z.strictObject({
   addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
   part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
   max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),
-  token: text("must be text; put it in quotes").optional(),
+  token: anyText().optional(),
   secret: password.optional(),
   session_token: password.optional(),
   storage_class: text(`must be a storage class such as "STANDARD_IA"`).regex(/^[A-Z0-9_]+$/, {

@@ -42,7 +42,9 @@ export function findTab(text: string, keys: KeySets): SyntaxProblem | undefined 
 /** Explains why `text` is no YAML. */
 export function explainSyntax(text: string, complaint: ParserComplaint, keys: KeySets): SyntaxProblem {
   const lines = text.split(/\r?\n/);
-  const mistake = findMissingColon(lines, complaint.line, keys);
+  complaint = placedInLine(complaint, lines);
+  const mistake = findMissingColon(lines, complaint.line, keys) ?? findOpenQuote(lines, complaint) ??
+    findReserved(lines, complaint.line);
   if (mistake !== undefined) return { ...mistake, excerpt: excerptOf(lines, mistake, keys) };
   return {
     line: complaint.line,
@@ -56,7 +58,8 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
   const problem = complaint.message.split("\n", 1)[0]!.replace(/ at line \d+, column \d+:?$/, "");
   if (problem.includes("duplicated key")) {
     const key = /^(["']?)([\w-]+)\1\s*:/.exec(line.slice(complaint.column - 1))?.[2];
-    return { problem: `${key === undefined ? "A key" : `Key "${key}"`} is given twice in this mapping` };
+    const problem = `${key === undefined ? "A key" : `Key "${key}"`} is given twice in this mapping`;
+    return { problem, hint: "Keep one of them" };
   }
   const valued = /^\s*(?:- +)?["']?([\w-]+)["']?\s*:\s+(?!["'|>[{&*!#])\S.*?:(?:\s|$)/.exec(line);
   if (valued !== null && /mapping|indentation/.test(problem)) {
@@ -68,15 +71,24 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
       hint: `Put a value with a colon in quotes${schedule}`,
     };
   }
+  if (problem.includes("more than 1 document")) {
+    return { problem, hint: 'A config is one document: remove the line "---", or what stands below it' };
+  }
   // What the parser quotes is an alias or a tag, and can be a password that begins with "*" or "!".
   const shown = problem.replace(/\s*(?:!<|").*[">]/, "");
+  if (/^\s*(?:- +)?["']?<<["']?\s*:/.test(line) && shown.includes("alias")) {
+    return {
+      problem: shown,
+      hint: "Merge keys of YAML (<<) are not allowed here: write the keys that it stands for",
+    };
+  }
   const isQuotable = /\b(?:alias|anchor|tag)\b/.test(shown);
   return { problem: shown, ...isQuotable ? { hint: "Put a value that begins with *, & or ! in quotes" } : {} };
 }
 
 type Mistake = Pick<SyntaxProblem, "line" | "column" | "problem" | "hint">;
 
-/** The parser stops at the first colon behind a missing one: on the same line, or on the next that has content. */
+/** The parser stops at the first colon after a missing one: on the same line, or on the next that has content. */
 function findMissingColon(lines: string[], stoppedAt: number, { known, harmless }: KeySets): Mistake | undefined {
   const hasContent = (line: string) => !/^\s*(#.*)?$/.test(line);
   const above = lines.slice(0, stoppedAt - 1).findLastIndex(hasContent);
@@ -98,6 +110,31 @@ function findMissingColon(lines: string[], stoppedAt: number, { known, harmless 
     }
   }
   return undefined;
+}
+
+/** Of a key given twice over several lines the parser tells the line, and a column before its beginning. */
+function placedInLine({ message, line, column }: ParserComplaint, lines: string[]): ParserComplaint {
+  const first = (lines[line - 1] ?? "").search(/\S|$/) + 1;
+  return { message, line, column: column < 1 ? first : column };
+}
+
+/** A quoted value may go on over several lines, but hardly does; the parser stops where the next quote opens. */
+function findOpenQuote(lines: string[], { line, message }: ParserComplaint): Mistake | undefined {
+  if (/escape/.test(message)) return undefined;
+  const open = /^(\s*(?:- +)?(?:["']?[\w-]+["']?\s*:\s+)?)(?:"(?:[^"\\]|\\.)*|'(?:[^']|'')*)$/;
+  const index = lines.slice(0, line).findIndex((text) => open.test(text));
+  if (index < 0) return undefined;
+  const column = open.exec(lines[index]!)![1]!.length + 1;
+  const hint = "Close the quote at the end of the value";
+  return { line: index + 1, column, problem: "A quote opens here and is not closed in this line", hint };
+}
+
+/** A value that begins with a character that no value may begin with unless it is in quotes. */
+function findReserved(lines: string[], stoppedAt: number): Mistake | undefined {
+  const [, before, key] = /^(\s*(?:- +)?["']?([\w-]+)["']?\s*:\s+)[%@`]/.exec(lines[stoppedAt - 1] ?? "") ?? [];
+  if (before === undefined) return undefined;
+  const problem = `The value of "${key}" begins with a character that YAML reserves`;
+  return { line: stoppedAt, column: before.length + 1, problem, hint: "Put the value in quotes" };
 }
 
 /** `  12 | url: x`, and a caret below the column. */

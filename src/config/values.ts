@@ -28,16 +28,19 @@ export function text(must: string): z.ZodString {
   return z.string({ error: must }).min(1, { error: must });
 }
 
+/** Any text that is not empty: YAML takes one of digits for a number, and needs quotes around it. */
+export function anyText(): z.ZodString {
+  return z.string({ error: "must be text; put it in quotes" }).min(1, { error: "must not be empty" });
+}
+
 /** How a user's name reads in what is sent, where a colon ends it (RFC 7617). */
 const LOGIN = "must be a name without a colon, which cannot be sent";
 
 /** The name of a user. */
-export const login: z.ZodType<string> = text("must be text; put it in quotes").regex(/^[^:]*$/, { error: LOGIN });
+export const login: z.ZodType<string> = anyText().regex(/^[^:]*$/, { error: LOGIN });
 
 /** A text that no message shows. */
-export const password: z.ZodType<Secret> = text("must be text; put it in quotes").transform((value) =>
-  new Secret(value)
-);
+export const password: z.ZodType<Secret> = anyText().transform((value) => new Secret(value));
 
 /** A number, also as the text that `${NAME}` became. */
 export function number(
@@ -77,13 +80,17 @@ function parsed<T>(must: string, parse: (value: string) => T | { must: string })
   });
 }
 
+const ADDRESS = `must be a URL such as "http://host:5984"`;
+const MOST_PORT = 65_535;
+
 /** Takes the credentials out of a URL; no message, log or manifest can then show them. */
 export function parseAddress(value: string): Address | { must: string } {
   if (!/^https?:\/\//i.test(value)) return { must: `must begin with "http://" or "https://"` };
   if (!URL.canParse(value)) {
     const bare = /^https?:\/\/(?:[^@/]*@)?[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*(?:\/|$)/i.test(value);
-    const hint = bare ? `; an IPv6 address stands in brackets, as in "http://[2345::6]:5984"` : "";
-    return { must: `must be a URL such as "http://host:5984"${hint}` };
+    if (bare) return { must: `${ADDRESS}; an IPv6 address stands in brackets, as in "http://[2345::6]:5984"` };
+    const port = Number(/^https?:\/\/[^/]*:(\d+)(?:\/|$)/i.exec(value)?.[1] ?? 0);
+    return { must: port > MOST_PORT ? `${ADDRESS}; a port is a number from 1 to ${MOST_PORT}` : ADDRESS };
   }
   const url = new URL(value);
   if (url.search !== "" || url.hash !== "") return { must: `must be a URL without "?" and "#"` };
@@ -99,7 +106,6 @@ export function parseAddress(value: string): Address | { must: string } {
   };
 }
 
-const ADDRESS = `must be a URL such as "http://host:5984"`;
 /** The URL of CouchDB, Loki or a Pushgateway. */
 export const address: z.ZodType<Address> = parsed(ADDRESS, parseAddress);
 
@@ -154,7 +160,7 @@ export const bucket: z.ZodType<string> = parsed(BUCKET, (value) => {
 const FOLDER_URL = 'must be the URL of a folder, in which % # and ? are written %25 %23 and %3F; or "/path", as it is';
 
 /**
- * Whether `file://` and this is the URL of the folder that somebody sees in it: what stands behind # or ? is no part of
+ * Whether `file://` and this is the URL of the folder that somebody sees in it: what stands after # or ? is no part of
  * its path.
  */
 function isFolderUrl(encoded: string): boolean {

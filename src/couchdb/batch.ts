@@ -19,9 +19,9 @@ const OPENING_BYTES = 1;
 
 /** A packed page has so many documents at most. */
 const PACKED_DOCUMENTS = 1000;
-/** So much memory packed pages get at once, at most. */
+/** The most memory that packed pages allocate at once. */
 const MOST_SLAB_BYTES = 1 << 20;
-/** Of a packed revision's hash this much is kept: enough to tell it from the others of its document. */
+/** How many digits of a packed revision's hash are kept: enough to tell it from the document's others. */
 const KEPT_HASH_DIGITS = 8;
 
 /** A document as the feed listed it: a row of the feed is one. */
@@ -181,7 +181,7 @@ export class IdBatch {
     return count === 0 ? undefined : new IdBatch(batches.flatMap((batch) => batch.#pages), count);
   }
 
-  /** What is behind the first `pages` pages, with `documents` in front of it. */
+  /** What is after the first `pages` pages, with `documents` before it. */
   behind(pages: number, documents: readonly ListedDocument[]): IdBatch {
     return countPages([documents, ...this.#pages.slice(pages)]);
   }
@@ -266,7 +266,7 @@ function unpackPlain(bytes: Uint8Array, { idBytes, count }: PackedPage): readonl
       : undefined;
     if (row === undefined) return undefined;
     rows.push(row);
-    // Behind the quote a comma.
+    // After the quote a comma.
     [id, rev] = [idEnd, revEnd + 2];
   }
   return rows;
@@ -348,7 +348,7 @@ export class Expected {
   /** The page in hand, and how much of it has come. */
   #page: readonly ListedDocument[] = [];
   #at = 0;
-  /** What was looked behind, as answers did not come in the order of the request. */
+  /** What was passed while looking for another one: answers need not come in the order of the request. */
   readonly #waiting = new Map<string, ListedDocument>();
   #unpacked = 0;
 

@@ -35,7 +35,7 @@ export interface ReadOptions {
 export interface ChunkRoom {
   /** Of its text. One document may have more. */
   bytes: number;
-  /** So many are known to be all that it has room for. */
+  /** How many documents it has room for, where that is known. */
   documents?: number | undefined;
   /** Whether a row that went out in part and is too much for it is an {@linkcode Overflow}. */
   isFirm: boolean;

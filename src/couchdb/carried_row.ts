@@ -24,7 +24,7 @@ const [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT] = [
   '"]}',
   "}}]}",
 ].map((text) => encoder.encode(text)) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
-/** So many bytes of a row are not id, document or hash. */
+/** How many bytes of a row are neither id nor document nor hash. */
 const FRAME_BYTES = [ROW, DOCS, BEFORE_HASH, BEHIND_HASH, BEHIND_DOCUMENT].reduce((sum, { length }) => sum + length, 0);
 /** A revision that is the first of its document. */
 const FIRST_GENERATION = encoder.encode("1-");
@@ -95,7 +95,7 @@ function isWhole(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): boo
     standsAt(bytes, behindRevision, BEHIND_REVISION);
 }
 
-/** `{"id":…,"docs":[{"ok":…}]}`, with `_revisions` where `_bulk_get` puts them: behind the document's own members. */
+/** `{"id":…,"docs":[{"ok":…}]}`, with `_revisions` where `_bulk_get` puts them: after the document's own members. */
 function answerOf(bytes: Uint8Array, spot: DocumentSpot, revisions: boolean): Uint8Array {
   const { idFrom, idEnd, revFrom, revEnd, documentFrom, documentEnd } = spot;
   const answer = new Uint8Array(FRAME_BYTES + idEnd - idFrom + documentEnd - documentFrom + revEnd - revFrom);

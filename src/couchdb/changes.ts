@@ -1,5 +1,5 @@
 /**
- * Lists a database by its changes feed. In: a position. Out: pages of rows, each with the position behind it, up to the
+ * Lists a database by its changes feed. In: a position. Out: pages of rows, each with the position after it, up to the
  * first page that says that nothing follows. `_all_docs` reads one copy of each shard range and gives no position to
  * continue from. A page cannot be asked for twice: the order is partial, and another page would come.
  */
@@ -47,13 +47,13 @@ export interface FeedOptions extends CallOptions {
 /** A page, or a piece of one answer without a limit. */
 export interface FeedPage {
   rows: ChangesRow[];
-  /** The position behind these rows; undefined within an answer without a limit. */
+  /** The position after these rows; undefined within an answer without a limit. */
   position: string | undefined;
   pending: number | undefined;
 }
 
 /**
- * The rows behind `since`, page by page, to the end of the feed: the first page with nothing pending, or where CouchDB
+ * The rows after `since`, page by page, to the end of the feed: the first page with nothing pending, or where CouchDB
  * does not say what is pending, the first empty one. The next page is asked for while the caller is busy with the last
  * one.
  *
@@ -119,7 +119,7 @@ class PageRequests {
   async askFirst(since: string): Promise<ChangesPage> {
     const { signal, carries } = this.#options;
     if (carries === undefined) return await this.ask(since);
-    // Of so few rows that behind the last one is position enough.
+    // Of so few rows the position after the last one is enough.
     const page = { since, limit: this.#limit, positionsEvery: this.#limit + 1 };
     try {
       return await this.#client.changesWithDocuments(this.#database, page, { signal, ...carries });
@@ -277,7 +277,7 @@ async function* readStream(bytes: AsyncIterable<Uint8Array>, database: string): 
     else tail.push(piece.slice(rest));
   }
   scanner.finish();
-  // Behind the last row: "],"last_seq":…}".
+  // After the last row: "],"last_seq":…}".
   const end = Buffer.concat(tail);
   const members = parseText(decoder, end.subarray(end.indexOf("]") + 1), (text) => text.replace(/^\s*,?/, "{"));
   const { last_seq, pending } = members as Record<string, unknown>;

@@ -19,7 +19,7 @@ export interface ChangesRow {
   revs: string[];
   /** Whether the winner is deleted. */
   deleted: boolean;
-  /** The position behind the row; undefined where it was not asked for. */
+  /** The position after the row; undefined where it was not asked for. */
   position: string | undefined;
 }
 
@@ -27,7 +27,7 @@ export interface ChangesRow {
 export interface ChangesPage {
   /** In the order of the feed, which is partial. */
   rows: ChangesRow[];
-  /** The position behind the page. */
+  /** The position after the page. */
   last_seq: string;
   /** How many rows follow; undefined where CouchDB does not say (1.x, and servers like it). */
   pending: number | undefined;

@@ -328,7 +328,7 @@ export class CouchClient {
   }
 
   /**
-   * A page of `GET /{db}/_changes`: what was written behind a position, each document once, at its last change.
+   * A page of `GET /{db}/_changes`: what was written after a position, each document once, at its last change.
    *
    * @param page `since` is a position, or "0" for the beginning. `limit` counts rows; 0 asks for `pending` alone. Of
    * `positionsEvery` rows one has its position.
@@ -366,7 +366,7 @@ export class CouchClient {
   }
 
   /**
-   * All of `GET /{db}/_changes` behind a position in one answer, which ends at the state of its beginning. Not retried.
+   * All of `GET /{db}/_changes` after a position in one answer, which ends at the state of its beginning. Not retried.
    *
    * @returns The pieces of `{"results":[…],"last_seq":…,"pending":…}` as they arrive.
    */

@@ -53,7 +53,7 @@ export interface ClientOptions extends CouchOptions {
   /** Whether the log must not show what CouchDB says about documents. @default false */
   isDiscreet?: boolean | undefined;
   /**
-   * Ends each wait for a repetition, and behind it nothing is asked for again: what is in flight is finished, but
+   * Ends each wait for a repetition, and after it nothing is asked for again: what is in flight is finished, but
    * patience with a CouchDB that does not answer is at its end. @default nothing does
    */
   stop?: AbortSignal | undefined;
@@ -456,7 +456,7 @@ async function collect(
   return { whole, length };
 }
 
-/** A path without what stands behind the endpoint's name: a document's id, a view. */
+/** A path without what stands after the endpoint's name: a document's id, a view. */
 function endpointOf(path: string): string {
   const [, database = "", endpoint = ""] = /^(\/[^/?]*)(\/_[a-z_]+)?/.exec(path) ?? [];
   return `${database}${endpoint}`;

@@ -86,7 +86,7 @@ export class DatabaseInfos {
     if (early !== undefined) {
       this.#early.delete(database);
       if (this.isFresh(early.askedAtMs)) return early;
-      // Large databases: what comes behind them is asked for in vain.
+      // Large databases: what comes after them is asked for in vain.
       this.#early.clear();
       this.#ahead = 0;
     }
@@ -123,7 +123,7 @@ export class DatabaseInfos {
   #begin(): void {
     if (this.#isAsking || this.#waiting.size === 0) return;
     this.#isAsking = true;
-    // Behind what is about to ask, too.
+    // After what is about to ask, too.
     queueMicrotask(() =>
       void this.#request().finally(() => {
         this.#isAsking = false;

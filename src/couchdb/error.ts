@@ -13,7 +13,7 @@ export interface CouchSubject {
   database?: string | undefined;
   /** CouchDB's base URL, without credentials. */
   url: string;
-  /** What was asked for behind the base URL, without its query. */
+  /** What was asked for after the base URL, without its query. */
   path?: string | undefined;
 }
 
@@ -118,7 +118,7 @@ function beginningOf(body: string): string | undefined {
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }
 
-/** Where a redirect leads, without credentials and without what stands behind a question mark: it may hold a ticket. */
+/** Where a redirect leads, without credentials and without what stands after a question mark: it may hold a ticket. */
 function plainAddress(location: string, base: string): string {
   const url = URL.parse(location, base);
   if (url === null) return "an invalid address";
@@ -163,7 +163,13 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (status === 411) {
     return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
+  if (status !== undefined && status >= 500) {
+    return "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory";
+  }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
+  if (status === 404 && database === undefined && new URL(url).pathname !== "/") {
+    return `Check database.url: "${url}" must be CouchDB's own address, and not end with a database's name`;
+  }
   if (status === 404 && database !== undefined) {
     const deleted = "The database does not exist, or was deleted meanwhile";
     return database.includes("/") ? `${deleted}, or ${SLASH_CAUSE}` : deleted;

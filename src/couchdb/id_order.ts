@@ -40,11 +40,11 @@ function sortBehind(documents: ListedDocument[], from: number, end: number, dept
     if (last !== 0) sortBehind(documents, begin, at, depth + BYTES);
     [last, begin] = [word, at];
   }
-  // Behind the end of an id there is nothing to be compared.
+  // After the end of an id there is nothing to be compared.
   if (last !== 0) sortBehind(documents, begin, end, depth + BYTES);
 }
 
-/** Four bytes of an id, as a number; behind its end they are 0. */
+/** Four bytes of an id, as a number; past its end they are 0. */
 function wordAt(document: ListedDocument, depth: number): number {
   let word = 0;
   if (document instanceof PackedRow) {
@@ -54,7 +54,7 @@ function wordAt(document: ListedDocument, depth: number): number {
     return word;
   }
   const { id } = document;
-  // Of what is no ASCII only that it comes behind.
+  // All that is known of a character outside of ASCII is that it comes later.
   for (let at = depth; at < depth + BYTES; at++) {
     word = word * 256 + (at < id.length ? Math.min(id.charCodeAt(at), 255) : 0);
   }

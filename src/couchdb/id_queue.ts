@@ -65,7 +65,7 @@ export class IdQueue {
     table[slot] = place;
   }
 
-  /** Empties the slot of a place, and moves up what would no longer be found behind it. */
+  /** Empties the slot of a place, and moves up what would no longer be found after it. */
   #leave(place: number): void {
     const ring = this.#ring, table = this.#table, mask = table.length - 1;
     let hole = ring[2 * place]! & mask;

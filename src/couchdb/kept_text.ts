@@ -25,7 +25,7 @@ const hasZstd = "zstdCompressSync" in zlib;
 export function shrink(bytes: Uint8Array, withZstd: boolean = hasZstd): Uint8Array {
   if (!withZstd) return tight(zlib.deflateRawSync(bytes, { level: DEFLATE_LEVEL }));
   const params = { [zlib.constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL };
-  // All that comes out goes into one piece: Deno 2.9 begins a frame without content behind each that is full.
+  // All that comes out goes into one piece: Deno 2.9 begins a frame without content after each that is full.
   return tight(zlib.zstdCompressSync(bytes, { params, chunkSize: bytes.length + ROOM_BYTES }));
 }
 

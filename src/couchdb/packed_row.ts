@@ -10,7 +10,7 @@ import type { ChangesRow } from "./changes_page.ts";
 /** A row that somebody keeps for long keeps no more than so much in memory. */
 const BLOCK_BYTES = 1 << 16;
 
-/** A row of a document that has one leaf revision, which is not deleted, with no position behind it. */
+/** A row of a document that has one leaf revision, which is not deleted, with no position after it. */
 export class PackedRow implements ChangesRow {
   /** Where its texts lie. */
   readonly bytes: Buffer;
@@ -50,7 +50,7 @@ let block = Buffer.allocUnsafeSlow(0);
 let used = 0;
 
 /**
- * Rows whose texts stand one behind the other in `texts`, which are copied.
+ * Rows whose texts stand one after the other in `texts`, which are copied.
  *
  * @param spots Where each id ends, and each revision.
  * @param rows Takes them.

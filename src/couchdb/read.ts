@@ -20,7 +20,7 @@ const LONE_ATTEMPTS = 3;
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
 const FEW_SUSPECTS = 50;
-/** So many at a time, and of those that are errors again a quarter, down to fewer than this. */
+/** How many are asked for at a time; of those that fail again a quarter, until that is fewer than `LEAST_AT_ONCE`. */
 const SUSPECTS_AT_ONCE = 512;
 const LEAST_AT_ONCE = 8;
 /** How often a chunk is started again for a large row that lacks a revision; then it is taken as it is. */
@@ -104,7 +104,7 @@ export class BatchReader {
   #restartsForRevisions = 0;
   #restartsForRoom = 0;
   readonly #mostBytes: number | undefined;
-  /** So many documents fill the chunk, as an attempt before this one has shown. */
+  /** How many documents fill the chunk, as an earlier attempt has shown. */
   #mostDocuments: number | undefined;
   readonly #health: ReadingHealth;
   /** What has been left out for good: it is not asked for again. So many of it are out of the plan. */
@@ -474,7 +474,7 @@ export class BatchReader {
   }
 
   /**
-   * Waits until CouchDB answers again, behind a failure that a proxy may have given in its place: only what fails once
+   * Waits until CouchDB answers again, after a failure that a proxy may have given in its place: only what fails once
    * more then is the document's own failure.
    */
   async #isWell(call: CallOptions): Promise<true> {
@@ -509,7 +509,7 @@ function healable(error: unknown): CouchError {
 
 /**
  * Whether a proxy answers so where CouchDB is away, or CouchDB where it has too much to do. One that hands connections on
- * closes them; behind the first megabyte of the document that is the document's failure all the same.
+ * closes them; after the first megabyte of the document that is the document's failure all the same.
  */
 function mayBeOfServer({ facts: { status, error } }: CouchError, { passedInPart }: BulkGet): boolean {
   return status === 502 || status === 503 || status === 504 || (error === "cut_off" && !passedInPart);
@@ -522,7 +522,7 @@ function halvesOf(batches: readonly IdBatch[]): IdBatch[] {
 /** The failure of an answer that broke within a document, with how much of it came. */
 function brokeBehind(failure: CouchError, { bytes }: BatchCounts): CouchError {
   const { reason = "" } = failure.facts;
-  const told = `its answer breaks off, the last time behind ${(bytes / 1e6).toFixed(1)} MB: ${reason}`;
+  const told = `its answer breaks off, the last time after ${(bytes / 1e6).toFixed(1)} MB: ${reason}`;
   return new CouchError(failure.message, { ...failure.facts, reason: told }, { discreet: failure.discreet });
 }
 

@@ -7,7 +7,7 @@ import type { CouchClient } from "./client.ts";
 import { CouchError } from "../errors.ts";
 import type { CallOptions } from "./connection.ts";
 
-/** Its id, behind `_local/`. */
+/** Its id, after `_local/`. */
 const NOTE_ID = "couchdb-backup-restore";
 
 /** What the note says. */
@@ -35,7 +35,7 @@ export interface RestoreNote {
 export interface RestoreWitness {
   /** When it was created; null where CouchDB does not tell. */
   created: string | null;
-  /** The position in its changes feed behind which nothing was written. */
+  /** The position in its changes feed after which nothing was written. */
   position: string;
 }
 
@@ -67,7 +67,7 @@ function readWitness(found: unknown): RestoreWitness | undefined {
 }
 
 /**
- * Whether nothing was written to a database behind a position. Another text of a position means nothing in a cluster,
+ * Whether nothing was written to a database after a position. Another text of a position means nothing in a cluster,
  * so its feed is asked.
  *
  * @param known A position that CouchDB has told of it just now.

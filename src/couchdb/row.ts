@@ -13,7 +13,7 @@ const KEPT_ROW_BYTES = 1 << 20;
 const BLOCK_BYTES = 1 << 18;
 /** The first revision of a row, where CouchDB writes it. */
 const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]|\\.)*","_rev":"([^"]+)"/;
-/** So far behind a row's beginning it is looked for: the id stands there twice, and may have thousands of characters. */
+/** How far into a row it is looked for: the id comes twice before it, and may have thousands of characters. */
 const BEGINNING_BYTES = 1 << 16;
 
 const NONE: readonly string[] = [];

@@ -3,8 +3,8 @@
  * that nobody else uses, and a local document in the database that says whose it is and that its owner is still
  * running.
  *
- * Nothing else is ever dropped: a database goes only where its name and its note both say that it is one of these, or
- * where it is empty and its name is that of a run which was noted elsewhere before it made any.
+ * Nothing else is ever dropped. A database is dropped only if its name and its note both say that it is one of these,
+ * or if it is empty and its name is that of a run that was noted elsewhere before it made any.
  */
 import { describeError } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -12,17 +12,19 @@ import type { CouchClient } from "./client.ts";
 import type { CallOptions } from "./connection.ts";
 import { isScratchName, runOfScratchName } from "./scratch_name.ts";
 
-/** Its id, behind `_local/`. */
+/** Its id, after `_local/`. */
 const NOTE_ID = "couchdb-backup-scratch";
 const MADE_BY = "couchdb-backup test-restore";
 
 /** How often a note is renewed. */
 const RENEW_MS = 5 * 60_000;
-/** One that was not renewed for so long belongs to a run that was killed. */
+/** A note that was not renewed for this long belongs to a run that was killed. */
 export const ABANDONED_AFTER_MS: number = 60 * 60_000;
 /** What is dropped at the end is dropped even where the run was interrupted, but not for ever. */
 const DROP_TIMEOUT_MS = 60_000;
-/** Who reads a database that is about to get somebody's documents. Before 3.0 a new one is open to everybody. */
+/**
+ * Only server admins read a database that is about to get somebody's documents: before 3.0 a new one is open to all.
+ */
 const CLOSED = '{"admins":{"names":[],"roles":["_admin"]},"members":{"names":[],"roles":["_admin"]}}';
 
 /** What the note says. */

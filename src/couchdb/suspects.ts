@@ -1,7 +1,7 @@
 /**
- * Documents whose rows were not good, until they are asked for again. In: one after the other. Out: parts of them. Where
- * CouchDB takes too long for a large request, all that it did not get to are among them, with an error each: so of many
- * only what it takes to ask again is kept, packed.
+ * Collects the documents whose rows were not good, until they are asked for again. In: one document at a time. Out: all
+ * of them, in parts. If CouchDB runs out of time in a large request, every document that it did not reach has an error
+ * and comes here. There may be very many: so of most of them only what is needed to ask again is kept, and packed.
  */
 import type { RowError } from "../json/scan.ts";
 import { IdBatch, type ListedDocument, PackedPages } from "./batch.ts";
@@ -9,17 +9,19 @@ import { IdBatch, type ListedDocument, PackedPages } from "./batch.ts";
 /** A document whose row was not good, and why. */
 export interface Suspect {
   document: ListedDocument;
-  /** The error in its row; absent where the row had no document at all, or where the document is asked for once more. */
+  /**
+   * The error in its row; absent where the row had no document at all, or where the document is asked for once more.
+   */
   error?: RowError | undefined;
   /** The listed revisions that its row lacked. */
   missing?: readonly string[] | undefined;
-  /** Its row went out all the same, as it was too large to be kept. */
+  /** Whether its row was sent on all the same, because it was too large to be kept. */
   isOut?: boolean | undefined;
 }
 
-/** So many are kept as they are, and all that went out or lacked a revision. */
+/** How many are kept unpacked, besides all that were sent or that lacked a revision. */
 const MOST_WHOLE = 1000;
-/** Of the others so many are packed together. */
+/** How many of the others are packed together. */
 const PACKED_DOCUMENTS = 512;
 
 /** A collection of them. */
@@ -27,7 +29,7 @@ export class Suspects {
   /** How many there are. */
   count = 0;
   readonly #whole: Suspect[] = [];
-  /** Documents behind those, that are not packed yet. */
+  /** Documents after those, that are not packed yet. */
   #loose: ListedDocument[] = [];
   readonly #packed = new PackedPages();
 
@@ -51,7 +53,7 @@ export class Suspects {
     for (const part of this.parts(MOST_WHOLE)) yield* part;
   }
 
-  /** All of them, in parts of so many at most; none may be added meanwhile. */
+  /** All of them, in parts of `most` documents at most; none may be added meanwhile. */
   *parts(most: number): Generator<readonly Suspect[]> {
     yield* partsOf(this.#whole, most);
     for (const page of IdBatch.packed(this.#packed).pages()) yield* partsOf(page.map(suspectOf), most);

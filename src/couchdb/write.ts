@@ -64,7 +64,7 @@ export function noRefusals(): Refusals {
   return { revisions: 0, documents: 0, first: null };
 }
 
-/** Those of one part of a database and of another one that came behind it. */
+/** Those of one part of a database and of another one that came after it. */
 export function addRefusals(some: Refusals, others: Refusals): Refusals {
   return {
     revisions: some.revisions + others.revisions,

@@ -1,7 +1,7 @@
 /**
- * A base URL whose scheme is the wrong one, where that is not told by itself. Behind `https://`, at the port where it
+ * A base URL whose scheme is the wrong one, where that is not told by itself. With `https://`, at the port where it
  * speaks plain HTTP, CouchDB takes the beginning of TLS for a request whose first line is still to come, and says
- * nothing for a minute. Behind `http://` many TLS servers close the connection without a word. In: a base URL that
+ * nothing for a minute. With `http://` many TLS servers close the connection without a word. In: a base URL that
  * brings no answer. Out: whether the other scheme does.
  */
 import { showsTls } from "../tls_failure.ts";

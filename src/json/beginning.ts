@@ -6,14 +6,14 @@
 /** A member of an object, as far as the text goes. */
 export interface BegunMember {
   name: string;
-  /** Where its value begins; behind the end of the text where that was cut off before. */
+  /** Where its value begins; past the end of the text where that was cut off before. */
   valueAt: number;
 }
 
 /** An object at the beginning of a text. */
 export interface BegunObject {
   members: BegunMember[];
-  /** Where the text goes on behind it; undefined where it is not closed within the text. */
+  /** Where the text goes on after it; undefined where it is not closed within the text. */
   end: number | undefined;
 }
 
@@ -46,7 +46,7 @@ export function beginningOfObject(text: string, from: number): BegunObject {
   return found;
 }
 
-/** Where a value ends; behind the end of the text where it is cut off. */
+/** Where a value ends; past the end of the text where it is cut off. */
 function endOfValue(text: string, from: number): number {
   let depth = 0;
   for (let at = from; at < text.length;) {

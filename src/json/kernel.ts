@@ -82,7 +82,7 @@ export function wasDeleted(): boolean {
   return kernel.wasDeleted() !== 0;
 }
 
-/** Where the window ends with what may be the beginning of that, behind its quote; -1 where it does not. */
+/** Where the window ends with what may be the beginning of that, after its quote; -1 where it does not. */
 export function deletedBegun(): number {
   return placeOf(kernel.deletedBegun());
 }
@@ -116,7 +116,7 @@ export function passRow(bytes: Uint8Array, at: number): boolean {
 export const feed: { end: number; readonly texts: Uint8Array; readonly spots: Int32Array } = {
   /** Where the last one ends. */
   end: 0,
-  /** Their ids and revisions, one behind the other; valid until the next ones are taken. */
+  /** Their ids and revisions, one after the other; valid until the next ones are taken. */
   texts: new Uint8Array(buffer, kernel.TEXTS.value, WINDOW_BYTES),
   /** Where in these each id ends, and each revision: a row of the feed has 43 bytes at least. */
   spots: new Int32Array(buffer, kernel.SPOTS.value, 2 * Math.floor(WINDOW_BYTES / 43)),

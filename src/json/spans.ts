@@ -12,7 +12,7 @@ export interface MemberSpan {
   from: number;
   /** Where its value begins. */
   valueFrom: number;
-  /** Behind its value. */
+  /** After its value. */
   to: number;
 }
 
@@ -44,7 +44,7 @@ export function memberSpans(bytes: Uint8Array): MemberSpan[] {
     at = skipBlanks(bytes, at + 1);
     if (bytes[at] === CLOSE_BRACE) throw new SyntaxError(`No member at byte ${at}`);
   }
-  if (bytes.subarray(at + 1).some((byte) => byte > 0x20)) throw new SyntaxError("It goes on behind its end");
+  if (bytes.subarray(at + 1).some((byte) => byte > 0x20)) throw new SyntaxError("It goes on past its end");
   return spans;
 }
 
@@ -68,7 +68,7 @@ function skipBlanks(bytes: Uint8Array, at: number): number {
   return at;
 }
 
-/** Behind the value that begins at `at`. */
+/** After the value that begins at `at`. */
 function endOfValue(bytes: Uint8Array, at: number): number {
   if (bytes[at] === QUOTE) return endOfString(bytes, at);
   if (bytes[at] !== OPEN_BRACE && bytes[at] !== OPEN_BRACKET) {

@@ -6,7 +6,7 @@ import { concat } from "../concat.ts";
 import { CLOSE_BRACE, CLOSE_BRACKET, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from "./bytes.ts";
 import { deletedBegun, IN_STRING, pass, passOn, passState, wasDeleted, windowEnd } from "./kernel.ts";
 
-/** How a deleted revision says so, behind the quote that begins the member. CouchDB writes no white space. */
+/** How a deleted revision says so, after the quote that begins the member. CouchDB writes no white space. */
 const DELETED = new TextEncoder().encode('_deleted":true');
 
 /** How a value is passed over. */

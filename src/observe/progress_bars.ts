@@ -110,7 +110,7 @@ function formatBars(run: RunTally, nowMs: number, columns: number): string[] {
 }
 
 function formatBar(name: string, fraction: number | undefined, facts: readonly string[], columns: number): string {
-  // The last column stays free: behind a full line some terminals stand in the next one already, some do not.
+  // The last column stays free: after a full line some terminals stand in the next one already, some do not.
   const width = Math.max(0, columns - 1);
   const label = padEnd(shortenMiddle(name, Math.max(8, Math.min(32, Math.floor(width / 3)))), 8);
   const kept = facts.filter((fact) => fact !== "");

@@ -54,7 +54,7 @@ export interface ReportedDatabase {
   unreadable: number;
   /** Complete backups in all. */
   backups: number;
-  /** A letter for each day from `from` on, {@linkcode DayCode}, a number behind it where it repeats: `.30f=6`. */
+  /** A letter for each day from `from` on, {@linkcode DayCode}, a number after it where it repeats: `.30f=6`. */
   days: string;
   /**
    * For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two.
@@ -116,7 +116,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 const MOST_TICKS = 13;
 /** In a shorter time days are named, not months. */
 const DAYS_OF_MONTHS = 92;
-/** So many days of a short time are named, at most. */
+/** How many days are named at most where the page shows a short time. */
 const SHORT_TICKS = 8;
 
 /** The date of a day, counted from the first. */

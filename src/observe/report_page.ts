@@ -10,14 +10,14 @@ import { printable } from "./logfmt.ts";
 import { dateOfDay, type ReportData, type ReportedDatabase, type ReportedTask, ticksOf } from "./report_data.ts";
 import { REPORT_SCRIPT, REPORT_STYLE } from "./report_parts.ts";
 
-/** So many of the databases with the oldest restore points are shown without the script. */
+/** How many of the databases with the oldest restore points are shown where the page's script does not run. */
 const OLDEST = 20;
-/** So many failures of a task. */
+/** How many failures of a task are shown. */
 const MOST_FAILURES = 50;
 const MOST_RUNS_DRAWN = 90;
-/** So many failures of a task are unfolded: more would push everything below off the screen. */
+/** How many failures of a task are shown unfolded: more would push everything below off the screen. */
 const MOST_FAILURES_OPEN = 10;
-/** What failed is seen among ten thousand databases, too: at least so many of the 80 units of a day's height. */
+/** The least height of what failed, of the 80 units of a day: it must be seen among ten thousand databases, too. */
 const LEAST_FAILED_HEIGHT = 4;
 
 /** The page. */

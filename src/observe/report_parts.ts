@@ -132,7 +132,7 @@ export const REPORT_SCRIPT: string = String.raw`
     line.append(...places.map(([share, label], index) => {
       const name = element("span", index % 3 === 0 ? "" : "often", label);
       name.style.left = 100 * share + "%";
-      // The last one stands before its day, where there is no room behind it.
+      // The last one stands before its day, where there is no room after it.
       if (share > 0.95) name.style.transform = "translateX(-100%)";
       return name;
     }));

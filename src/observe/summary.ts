@@ -167,7 +167,7 @@ function formatTable(rows: readonly Row[], columns: number | undefined): string[
   ];
 }
 
-/** So many databases that were saved in full again are named for each reason; the report names all. */
+/** How many databases that were saved in full again are named for each reason; the report names all. */
 const NAMED_FULLS = 3;
 
 /** Of incremental tasks what had to be saved in full, and why. */

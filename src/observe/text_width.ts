@@ -36,7 +36,7 @@ function widthOfGrapheme(grapheme: string): number {
   return WIDE.test(grapheme) || EMOJI.test(grapheme) ? 2 : 1;
 }
 
-/** The text, filled up with spaces behind it. */
+/** The text, filled up with spaces after it. */
 export function padEnd(text: string, width: number): string {
   return text + " ".repeat(Math.max(0, width - widthOf(text)));
 }

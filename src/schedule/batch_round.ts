@@ -14,7 +14,7 @@ import { folderOf, type RoundsContext, type RunOfElapse } from "./run_in_rounds.
 
 /** More would gain nothing, and an execution of Step Functions has 25,000 events at most. */
 const MOST_IN_A_BATCH = 50;
-/** So many batches for each of those that are backed up at a time: the last ones then end at nearly the same time. */
+/** How many batches there are for each one that runs at a time: with many, the last ones end at nearly the same time. */
 const BATCHES_EACH = 10;
 /** Names in the sentence about what is not saved; the report has all. */
 const MOST_NAMED = 5;
@@ -115,7 +115,7 @@ export async function backupBatch(context: RoundsContext, run: RunOfElapse, step
 /**
  * Passes over what the calls that have died had done by then, as they could not hand back how far they had come.
  *
- * @returns Whether the task's delay is to be waited for behind it.
+ * @returns Whether the task's delay is to be waited for after it.
  */
 async function passOverDone(
   context: RoundsContext,

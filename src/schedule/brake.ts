@@ -14,14 +14,15 @@ const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
  * A CouchDB that is not there may come back within the state machine's own repetitions of a round, which take as long.
  */
 const PATIENCE_MS = 3 * 60_000;
-/** What was met longer ago is another matter. */
+/** An error that was met longer ago has nothing to do with one that is met now. */
 const FORGET_MS = 60 * 60_000;
-/** Of a small object, whether the round's own time is over or not. */
+/** For reading or writing a small object; it holds also when the round's own time is over. */
 const TIMEOUT_MS = 10_000;
 
 /**
- * Notes an error that has failed a whole run, where every round would be refused like it until a moment. What this
- * cannot store is a warning: call it when the elapse has been told how its run ended, which is what others wait for.
+ * Notes an error that has failed a whole run, if every round would be refused in the same way until a moment. If it
+ * cannot be stored, that is only a warning. Call this after the elapse has been told how its run ended, because others
+ * wait for that.
  */
 export async function noteRefusal(
   folder: RunFolder,

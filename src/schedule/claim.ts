@@ -57,7 +57,7 @@ const RELEASE_TIMEOUT_MS = 1500;
 
 /**
  * How long a heartbeat that is under way is waited for when it is to be the last: one that is dropped may reach the
- * store behind the last words, and overwrite them.
+ * store after the last words, and overwrite them.
  */
 const LAST_BEAT_MS = 500;
 
@@ -83,7 +83,7 @@ export async function claimElapse(
   const { store, times, signal } = context;
   const { holder, generation } = claim;
   const { settleMs } = times;
-  // Before the claim: what fails behind it leaves a claim that nobody holds.
+  // Before the claim: what fails after it leaves a claim that nobody holds.
   const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
   if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   return new Claim(folder, { ...claim, earlierRuns }, context);

@@ -77,7 +77,7 @@ export type ElapseState =
 /** What the objects of an elapse's folder are called, with {@linkcode nameOf} or as they are. */
 export const CLAIM = "claim";
 export const HEARTBEAT = "heartbeat";
-/** So many runs before one are looked into for what they have left, beside the first. */
+/** How many earlier runs are searched for what they have left, besides the first. */
 const MOST_EARLIER_RUNS = 30;
 /** What nameOf() writes, and nothing that only resembles it. */
 const GENERATION_NAME = /^(claim|heartbeat)(?:-([2-9]|[1-9]\d{1,8}))?\.json$/;

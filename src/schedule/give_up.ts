@@ -15,14 +15,14 @@ import { describeFailed, givenUp, hintForMissing, isElapseOf } from "./retry.ts"
 import type { DueTask } from "./run_elapse.ts";
 
 /**
- * How many of the elapses before are looked into, and of all runs before, where the schedule was another one then:
- * elapses further back were given up when these began.
+ * How many earlier elapses of today's schedule are looked into, and how many earlier runs of any schedule, as the task
+ * may have had another one. Elapses further back were given up when these began.
  */
 const MOST_LOOKED_INTO = 4;
 
 /**
- * Ends what is left of the elapses before one that has just been claimed; nothing where that is none, but a moment at
- * which somebody runs the task by hand. A failure of this is a warning.
+ * Gives up the unfinished elapses before one that has just been claimed. Does nothing if the claimed moment is no
+ * elapse of the schedule but that of a run by hand. A failure of this is a warning.
  */
 export async function giveUpEarlier(
   context: { repository: Repository; log: Log; now: () => Date } & StoreCallOptions,
@@ -34,7 +34,7 @@ export async function giveUpEarlier(
   try {
     const all = await Array.fromAsync(listElapses(context, task));
     const before = all.filter((instant) => instant < next.elapse).sort((a, b) => b.getTime() - a.getTime());
-    // However often it was run by hand since.
+    // Elapses of the schedule, found however many runs by hand there were in between.
     const elapses: Date[] = [];
     // One by one: a frequent schedule has left tens of thousands.
     for (const instant of before) {

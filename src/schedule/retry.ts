@@ -15,11 +15,11 @@ import { isFatalForRun } from "../errors.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse } from "../task/times.ts";
 
-/** How long is waited behind the first run, the second and so on, before the next try; behind all others the last. */
+/** How long is waited after the first run, the second and so on, before the next try; after all others the last. */
 export const RETRY_PAUSES_MINUTES: readonly number[] = [1, 2, 5, 10, 20, 40, 60];
 
 /**
- * No try comes sooner behind a refused login, or a store that refuses: CouchDB 3.4 and later lock an address out for
+ * No try comes sooner after a refused login, or a store that refuses: CouchDB 3.4 and later lock an address out for
  * five minutes after five failed logins within that time, and other programs of this machine log in, too.
  */
 export const REFUSED_PAUSE_MINUTES = 5;

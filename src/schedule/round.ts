@@ -32,7 +32,7 @@ export interface Round {
   cursor: string | null;
   /** Why the database has failed; null when it has not. */
   error: string | null;
-  /** Whether the database has not changed since the backup before, so that nobody needs to wait behind it. */
+  /** Whether the database has not changed since the backup before, so that the next one need not wait. */
   unchanged: boolean;
 }
 

@@ -14,13 +14,13 @@ import type { StoreCallOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
 import { latestElapse, nextElapses } from "../task/times.ts";
 import { type ElapseState, readElapse } from "./elapse.ts";
-import { isElapseOf } from "./retry.ts";
+import { describeFailed, isElapseOf } from "./retry.ts";
 
 /** A run that gives no sign of life for so long has died; whoever looks next goes on. */
 const DEAD_AFTER_MS = 10 * 60_000;
-/** So long nobody need have looked: a timer looks every five minutes, a Lambda every fifteen. */
+/** How long an elapse may wait to be noticed: a timer looks every five minutes, a Lambda every fifteen. */
 const LATE_AFTER_MS = 30 * 60_000;
-/** So many runs are looked into for the last that saved everything. */
+/** How many runs are searched for the last one that saved everything. */
 const MOST_RUNS = 60;
 
 /** How a task stands: `due` has not begun and need not have yet, `died` gave no sign of life for ten minutes. */
@@ -52,6 +52,20 @@ export interface TaskStatus {
   retry_at: string | null;
   /** How many runs the elapse took; 1 where it went well at once. */
   generations: number;
+  /** The task's last run, where it was begun by hand, did not save everything, and nothing above tells of it. */
+  last_by_hand?: FailedByHand;
+}
+
+/** A run by hand that did not save everything. */
+export interface FailedByHand {
+  /** When it began, in UTC. */
+  at: string;
+  /** How many databases it did not save. */
+  failed: number;
+  /** How many databases it was for; 0 where it could not find out. */
+  databases: number;
+  /** The first cause. */
+  error: string;
 }
 
 /** What `status --json` prints. */
@@ -94,6 +108,7 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
   const found = elapse === undefined
     ? await judgeByHand(runs, task.name, complete)
     : await judgeElapse(context, { task, elapse, at, runs, complete });
+  const byHand = TELLS_NO_RUN.has(found.state) ? await failedByHand(runs[0], task.name) : undefined;
   return {
     task: task.name,
     ok: OK_STATES.has(found.state),
@@ -108,7 +123,21 @@ async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus>
     ...found.problem === undefined ? {} : { error: describeProblem(found.problem) },
     state: found.state,
     retry_at: found.retryAt?.toISOString() ?? null,
+    ...byHand === undefined ? {} : { last_by_hand: byHand },
   };
+}
+
+/** The states in which the last run is not the one that the status tells of. */
+const TELLS_NO_RUN: ReadonlySet<TaskState> = new Set(["saved", "due", "late", "never"]);
+
+/** What the last run of a task has failed with, if it was begun by hand. */
+async function failedByHand(last: ReportedRun | undefined, task: string): Promise<FailedByHand | undefined> {
+  if (last === undefined || !last.isByHand) return undefined;
+  const { found } = await ifInReach(last.read());
+  const part = partOf(found, task);
+  if (found === undefined || part === undefined || isTaskSaved(part)) return undefined;
+  const { failed, of, first } = describeFailed({ ...found, tasks: [part] });
+  return { at: last.at.toISOString(), failed, databases: of, error: first ?? "some documents could not be read" };
 }
 
 const OK_STATES: ReadonlySet<TaskState> = new Set(["saved", "running", "due"]);
@@ -126,7 +155,7 @@ interface Judgement {
 interface CompleteRun {
   /** When its schedule fired, or it was begun by hand: what it has saved is at least as new as that. */
   at: Date;
-  /** When it was over, which may be behind the next elapse. */
+  /** When it was over, which may be after the next elapse. */
   finishedAt: Date;
   /** Undefined where it cannot be read, and another note says that all is saved. */
   report: TaskReport | undefined;
@@ -216,7 +245,7 @@ function isMissed(
   return !runs.some((run) => isSince(run, elapse) && isElapseOf(task, run.at));
 }
 
-/** Whether a run is that of an elapse, or began behind it. Runs are named by whole seconds. */
+/** Whether a run is that of an elapse, or began after it. Runs are named by whole seconds. */
 function isSince({ at }: { at: Date }, elapse: Date): boolean {
   return at.getTime() >= elapse.getTime() - elapse.getUTCMilliseconds();
 }
@@ -254,7 +283,7 @@ async function findComplete(
   for (const run of runs.slice(0, MOST_RUNS)) {
     const { found: report, problem } = await ifInReach(run.read());
     const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
-    // Runs behind it, which may have failed, have put their own end in the place of its.
+    // Runs after it, which may have failed, have put their own end in the place of its.
     if (noted !== undefined) {
       const complete = { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
       return { complete, unread };

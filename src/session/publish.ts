@@ -20,7 +20,7 @@ export async function publishMetrics(
   { lostLogLines, retries, now, host = hostname(), isPart = false, fetch }: {
     lostLogLines: number;
     retries: number;
-    /** Of a task that was run by hand the first elapse after it is the next one, else the one behind that of the run. */
+    /** The next elapse: of a run by hand the first after it, else the one after the elapse that was run. */
     now: Date;
     host?: string | undefined;
     isPart?: boolean;
@@ -31,7 +31,7 @@ export async function publishMetrics(
   const { prometheus } = config;
   if (prometheus === undefined) return [];
   const tasks = Object.fromEntries(config.tasks.map((task) => {
-    // A run may be over behind the elapse that is next: until somebody has run that one, it is to be missed.
+    // A run may end after the next elapse has come: that elapse counts as missed until somebody has run it.
     const elapse = report.scheduled?.find((one) => one.task === task.name)?.elapse;
     const [nextElapse] = nextElapses(task, { after: elapse === undefined ? now : new Date(elapse), count: 1 });
     // The client counts repeated requests of the whole run; with one task, as a timer runs it, they are that task's.

@@ -199,7 +199,7 @@ export class Session implements AsyncDisposable {
    * Restores all databases as of a moment, several at a time. Called again after an interruption, it resumes.
    *
    * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no
-   * backup; CouchError and StoreError; the reason of `signal` or `stop`. What fails behind that is in the report.
+   * backup; CouchError and StoreError; the reason of `signal` or `stop`. What fails later is in the report.
    */
   async restoreAll(request: FleetRequest): Promise<FleetReport> {
     const { restoreFleet } = await import("../commands/restore/fleet.ts");

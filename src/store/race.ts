@@ -17,7 +17,7 @@ const BODY = new TextEncoder().encode('{"about":"whether several writers can hav
  * patience is at an end has not won: Cloudflare's R2 and Google's store take a write a second of one key, and answer
  * 429 to more.
  *
- * @throws StoreError for what patience cannot heal, but a key that is taken.
+ * @throws StoreError for a failure that does not pass by itself; not for a key that is taken.
  */
 export async function countWinners(
   store: Store,

@@ -38,7 +38,7 @@ export interface CreateOptions extends StoreCallOptions {
    */
   kind?: "chunk" | "manifest" | undefined;
   /**
-   * Something is stored in the same folder right behind it, or {@linkcode Store.settle} is called: only then is it
+   * Something is stored in the same folder right after it, or {@linkcode Store.settle} is called: only then is it
    * certain that it outlives a power cut. @default false
    */
   isFollowed?: boolean | undefined;
@@ -64,7 +64,7 @@ export interface ReplaceOptions extends StoreCallOptions {
 export interface ListOptions extends StoreCallOptions {
   /** Only what has a name that begins so: one request of S3, however many others lie there. */
   prefix?: string | undefined;
-  /** Only what has a name behind this one, in the order of the listing: what lies before costs nothing. */
+  /** Only what has a name after this one, in the order of the listing: what lies before costs nothing. */
   after?: string | undefined;
 }
 

@@ -125,7 +125,7 @@ const FOREIGN: readonly (readonly [piece: string, instead: string])[] = [
   ["(?|", "write (?:…)"],
   ["(?P<", "write (?<name>…)"],
   ["(?P=", "write \\k<name>"],
-  ["(?#", "put the comment behind a # of the YAML"],
+  ["(?#", "write the comment into the YAML, after a #"],
   ["(?R", "repeat the part that is meant"],
   ["(?(", "write (?:…|…)"],
   ["(*", "leave it out"],

@@ -17,7 +17,7 @@ const ESCAPE_CLASS_OR_CHARACTER =
 const QUANTIFIER = /(?:[*+?]|\{\d+(?:,\d*)?\})\??/y;
 const COUNT = /\{\d+(?:,\d*)?\}\??$/;
 
-/** The offset behind the atom at `at`, with and without its quantifier. */
+/** The offset after the atom at `at`, with and without its quantifier. */
 function readAtom(source: string, at: number): { end: number; bare: number } {
   let bare = at + 1;
   if (source[at] === "(") {

@@ -1,6 +1,6 @@
 /**
  * How little has to change in a pattern for it to match. In: a pattern that matches nothing, and the names of all
- * databases. Out: the mildest change that helps: another count in a `{n}`, the case of the names, `.*` before or behind
+ * databases. Out: the mildest change that helps: another count in a `{n}`, the case of the names, `.*` before or after
  * the pattern, and the nearest name where the pattern is a name itself.
  */
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
@@ -61,9 +61,9 @@ function otherCase(source: string, databases: readonly string[]): Repair[] {
 
 function withMore(source: string, databases: readonly string[]): Repair[] {
   const branches = branchesOf(source);
-  // Something behind an alternative would belong to the last one only.
+  // Something after an alternative would belong to the last one only.
   const core = branches.length === 1 ? branches[0]!.join("") : `(?:${source})`;
-  return [[`${core}.*`, "behind it"], [`.*${core}`, "before it"], [`.*${core}.*`, "around it"]].map((
+  return [[`${core}.*`, "after it"], [`.*${core}`, "before it"], [`.*${core}.*`, "around it"]].map((
     [pattern, where],
   ) => ({
     pattern: pattern!,

@@ -25,7 +25,7 @@ export interface Span {
 
 /** What a task says of its old backups. A rule that is absent keeps nothing; at least one is there. */
 export interface RetentionRules {
-  /** So many of the newest. */
+  /** How many of the newest. */
   keepLast?: number | undefined;
   /** All that are at most so much older than the newest. */
   keepWithin?: Span | undefined;
@@ -37,7 +37,7 @@ export interface RetentionRules {
   keepMonthly?: number | undefined;
   /** The same of years. */
   keepYearly?: number | undefined;
-  /** How long a backup stays behind the one that took its place: a run under way may build on it. */
+  /** How long a backup stays after the one that took its place: a run under way may build on it. */
   grace: Span;
 }
 

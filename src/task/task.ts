@@ -9,7 +9,7 @@ import type { RetentionRules } from "./retention.ts";
 
 /** When a task whose backups are incremental makes a full one all the same. */
 export interface IncrementPolicy {
-  /** A chain has at most so many backups with content behind its full one. */
+  /** A chain has at most so many backups with content after its full one. */
   most: number;
   /** A full backup is the beginning of a chain for so many days; absent: for as long as it lasts. */
   fullEveryDays?: number | undefined;

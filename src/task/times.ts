@@ -25,3 +25,9 @@ export function latestElapse(task: Task, at: Date): Date | undefined {
 export function nextElapses(task: Task, { after, count }: { after: Date; count: number }): Date[] {
   return task.calendar === undefined ? [] : [...elapses(task.calendar, after, scheduleZone(task)).take(count)];
 }
+
+/** A sentence about a schedule that has no elapse after `after`; undefined where it has one, or there is none. */
+export function explainEnd(task: Task, after: Date): string | undefined {
+  if (task.calendar === undefined || nextElapses(task, { after, count: 1 }).length > 0) return undefined;
+  return `schedule "${task.cron}" never comes again after ${after.toISOString()}: nothing starts the task by itself`;
+}

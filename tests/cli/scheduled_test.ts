@@ -95,6 +95,7 @@ Deno.test("backup --scheduled leaves the run of a process that was just killed t
     second.stdout,
     `Task "yearly": the elapse of ${new Date().getUTCFullYear()}-01-01T00:00:00.000Z is held by another run`,
   );
+  assertStringIncludes(second.stdout, "; if that process is gone, the next run takes over after 5 minutes\n");
 });
 
 Deno.test("backup --scheduled --dry-run says what is due and claims nothing", async () => {

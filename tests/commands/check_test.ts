@@ -297,6 +297,9 @@ Deno.test("checkSetup() fails where a task selects no database, and warns of a p
   assertStringIncludes(none.selection.detail, 'Task "none" selects no database: nothing would be saved; ');
   const empty = await selectionOf(taskOf("none", { databases: ["nothing.*"], allowEmpty: true }));
   assertEquals([empty.report.ok, empty.selection.warning], [true, true]);
+  const over = (await selectionOf(taskOf("over", { databases: ["db"], cron: "2020-01-01 UTC" }))).selection;
+  assertEquals([over.ok, over.warning], [true, true]);
+  assertStringIncludes(over.detail, 'schedule "2020-01-01 UTC" never comes again after ');
   const some = await selectionOf(taskOf("some", { databases: ["db", "nothing.*"] }));
   assertEquals([some.report.ok, some.selection.warning], [true, true]);
   assertStringIncludes(some.selection.detail, "nothing.*");

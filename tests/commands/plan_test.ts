@@ -212,7 +212,9 @@ Deno.test("plan() without CouchDB plans the times, and says of a schedule that i
   const planned = await plan(tasks, { from: FROM, count: 2 });
   assertEquals(planned.unselected, undefined);
   assertEquals(planned.tasks.map(({ next, warnings, cron }) => [cron, next, warnings]), [
-    ["2025-01-01 UTC", [], ['schedule "2025-01-01 UTC" has no elapse after 2026-01-01T00:00:00.000Z']],
+    ["2025-01-01 UTC", [], [
+      'schedule "2025-01-01 UTC" never comes again after 2026-01-01T00:00:00.000Z: nothing starts the task by itself',
+    ]],
     [null, [], []],
   ]);
 });

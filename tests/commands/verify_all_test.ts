@@ -153,7 +153,7 @@ Deno.test("verifyAll() ends with 12 where there is no backup at all, or none for
   await using setup = await setUpFleet(3);
   const session = await setup.open();
   const empty = await assertRejects(() => session.verifyAll(), ArchiveError, "There is no complete backup in ");
-  assertStringIncludes(empty.hint ?? "", "Check prefix, suffix");
+  assertEquals(empty.hint, 'Check prefix and suffix; "couchdb-backup list" shows the backups there are');
   await session.backup();
   const match = ["media.*", "acount.*"];
   await assertRejects(() => session.verifyAll({ match }), ArchiveError, 'of a database that "acount.*" matches');

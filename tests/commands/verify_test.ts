@@ -253,7 +253,7 @@ Deno.test("verify() holds the ids of format 1 against the ranges that its manife
     [({ chunks }) => chunks[1]!.after_id = chunks[1]!.last_id!, "0000001.json.gz", "not of the range"],
     [({ chunks }) => chunks[1]!.last_id = chunks[1]!.after_id!, "0000001.json.gz", "not of the range"],
     [({ chunks }) => chunks[1]!.after_id = `${chunks[1]!.after_id}!`, "manifest.json", "No chunk covers"],
-    [({ chunks }) => chunks[0]!.after_id = "!", "manifest.json", "behind null up to"],
+    [({ chunks }) => chunks[0]!.after_id = "!", "manifest.json", 'No chunk covers the ids up to "!"'],
   ];
   for (const [alter, chunk, problem] of cases) {
     const copy = structuredClone(whole);

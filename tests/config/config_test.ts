@@ -199,8 +199,8 @@ Deno.test("parseConfig() takes TZ along for tasks that name no zone, an empty on
 Deno.test("parseConfig() says of a retention that keeps nothing, or is none, what it must be", async (t) => {
   for (
     const [retention, message] of [
-      ["{}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
-      ["{grace: 7d}", "must be a mapping with at least one of the keys keep_last, keep_within, keep_daily"],
+      ["{}", "must have at least one of the keys keep_last, keep_within, keep_daily"],
+      ["{grace: 7d}", "must have at least one of the keys keep_last, keep_within, keep_daily"],
       ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out if the rule is not wanted"],
       ["{keep_last: -1}", "must be a whole number of at least 1"],
       ["{keep_within: 0d}", 'is "0d", must be more than nothing; leave the key out if the rule is not wanted'],
@@ -703,6 +703,47 @@ ${BUCKET}`,
     ],
   },
   {
+    what: "merge keys of YAML, and nothing of what they would have brought",
+    text: `x: &x {delay: 5}\n${DATABASE}task:\n  a:\n    <<: *x\n  b: {<<: {delay: 5}, databases: [b]}\n${BUCKET}`,
+    message: [
+      `5:5: Key "task.a.<<" is a merge key of YAML, which is not allowed here; write the keys that it stands for`,
+      `6:7: Key "task.b.<<" is a merge key of YAML, which is not allowed here; write the keys that it stands for`,
+    ],
+  },
+  {
+    what: "variables that are empty",
+    text:
+      `database: {url: "\${E}", login: "\${E}", password: "\${E}"}\n${TASK}bucket: "\${E}\${F}"\nendpoint: "http://\${E}"\n`,
+    env: { E: "", F: "" },
+    message: [
+      '1:17: Key "database.url" is empty, as the environment variable E is empty, must be a URL such as "http://host:5984"',
+      '1:32: Key "database.login" is empty, as the environment variable E is empty, must not be empty',
+      '1:50: Key "database.password" is empty, as the environment variable E is empty, must not be empty',
+      `3:9: Key "bucket" is empty, as the environment variables E and F are empty, must be "s3://name/folder", "file:///path" or "/path"`,
+      '4:11: Key "endpoint" is "http://${E}", with values from the environment in it and the environment variable E empty, must be a URL such as "http://host:5984"',
+    ],
+  },
+  {
+    what: "a password that is empty, and one that is missing",
+    text: `database: {url: http://h, login: u, password: ""}\n${TASK}${BUCKET}loki: {url: http://l, login: u}\n`,
+    message: [
+      '1:47: Key "database.password" is empty, must not be empty',
+      '4:30: Key "loki.login" needs a password beside it',
+    ],
+  },
+  {
+    what: "a login of CouchDB without a password",
+    text: `database: {url: http://h, login: u}\n${TASK}${BUCKET}`,
+    message: ['1:34: Key "database.login" needs one of password, password_file and password_secret beside it'],
+  },
+  {
+    what: "a port that is none",
+    text: `database: {url: "http://h:59845984"}\n${TASK}${BUCKET}`,
+    message: [
+      '1:17: Key "database.url" is "http://h:59845984", must be a URL such as "http://host:5984"; a port is a number from 1 to 65535',
+    ],
+  },
+  {
     what: "a key that lacks its colon and finds one later, without what is between",
     text: `database:\n  url: http://h\n  password "hunter2: x"\n${TASK}${BUCKET}`,
     message: ['3:3: Key "database."password ***"" is unknown; is a colon missing after "password"?'],
@@ -769,7 +810,33 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
     what: "a key given twice",
     text: "prefix: a\nbucket: b\nprefix: c\n",
     message: '3:1: Key "prefix" is given twice in this mapping\n  3 | prefix: c\n    | ^',
+    hint: "Keep one of them",
   },
+  {
+    what: "a task given twice",
+    text: "task:\n  a:\n    databases: [a]\n  a:\n    databases: [b]\n    delay: 7\nprefix: c\n",
+    message: '4:3: Key "a" is given twice in this mapping\n  4 |   a:\n    |   ^',
+    hint: "Keep one of them",
+  },
+  {
+    what: "a merge key of what is not there",
+    text: "task:\n  a:\n    <<: *x\n",
+    message: "3:11: Cannot read alias: unidentified alias\n  3 |     ***\n    |        ^",
+    hint: "Merge keys of YAML (<<) are not allowed here: write the keys that it stands for",
+  },
+  {
+    what: "a quote that is not closed",
+    text: 'database:\n  login: "admin\n  password: "secret"\nbucket: x\n',
+    message: '2:10: A quote opens here and is not closed in this line\n  2 |   login: "admin\n    |          ^',
+    hint: "Close the quote at the end of the value",
+  },
+  ...["%", "@", "`"].map((first) => ({
+    what: `a value that begins with ${first}`,
+    text: `prefix: ${first}x\nbucket: y\n`,
+    message:
+      `1:9: The value of "prefix" begins with a character that YAML reserves\n  1 | prefix: ${first}x\n    |         ^`,
+    hint: "Put the value in quotes",
+  })),
   {
     what: "a list that is not closed",
     text: "loki: {labels: [a, b}}\n",
@@ -791,6 +858,7 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
     what: "a second document",
     text: "a: 1\n---\nb: 2\n",
     message: "2:1: Found more than 1 document in the stream: expected a single document\n  2 | ---\n    | ^",
+    hint: 'A config is one document: remove the line "---", or what stands below it',
   },
 ];
 
@@ -906,7 +974,9 @@ Deno.test("loadConfig() says which config it cannot read, and why", async () => 
   const absent = await assertRejects(() => loadConfig({ env: {}, readFile }), ConfigError);
   assertEquals(absent.message, "./config.yaml: Cannot read the config");
   assertStringIncludes(absent.hint ?? "", "--config");
-  for (const { hint } of [named, absent]) assertStringIncludes(hint ?? "", '"couchdb-backup help" shows one');
+  for (const { hint } of [named, absent]) {
+    assertStringIncludes(hint ?? "", '"couchdb-backup help" shows a config of six lines');
+  }
 });
 
 Deno.test("loadConfig() leaves the password file alone, and says where it is and where it is named", async () => {
@@ -1027,7 +1097,7 @@ Deno.test("parseConfig() says of what is empty that it is", () => {
   assertStringIncludes(error.message, 'c:2:24: Key "task.a.databases[0]" is empty, must be a pattern such as');
   assertStringIncludes(
     error.message,
-    'Key "task.a.retention" is an empty mapping, must be a mapping with at least one',
+    'Key "task.a.retention" is an empty mapping, must have at least one',
   );
   assertStringIncludes(error.message, 'c:3:9: Key "bucket" is empty, must be "s3://name/folder"');
 });
@@ -1132,6 +1202,16 @@ Deno.test("loadConfig() says that a config is not UTF-8, where, and shows nothin
   }
 });
 
+/** Nobody but the operator knows which of them it was. */
+const WHERE_SET =
+  "where the program is started: in the shell, in the systemd unit (Environment=, EnvironmentFile=), for the container or for the Lambda";
+
+Deno.test("parseConfig() says where a variable that is not set can be set", () => {
+  const error = errorOf(`${DATABASE}${TASK}bucket: "\${A}"\nprefix: "\${B}/\${A}"\n`);
+  assertEquals(error.hint, `Set A and B ${WHERE_SET}`);
+  assertEquals(errorOf(`${DATABASE}${TASK}`).hint, undefined);
+});
+
 Deno.test("a variable that is not UTF-8 is refused where the config uses it, and its value shown by no error", () => {
   const text = `${DATABASE}${TASK}bucket: "/b\${X}"\n`;
   // As Deno's process.env has it, and as Node's.
@@ -1143,9 +1223,11 @@ Deno.test("a variable that is not UTF-8 is refused where the config uses it, and
   for (const env of [denos, guardEnvironment(denos), { X: "p\uFFFDw" }]) {
     const error = assertThrows(() => parseConfig(text, { file: "cfg.yaml", env }), ConfigError);
     assertEquals(error.message, 'cfg.yaml:3:9: Key "bucket" uses the environment variable X, which is not UTF-8');
+    assertEquals(error.hint, `Set X as UTF-8 ${WHERE_SET}`);
   }
   const env = guardEnvironment(denos);
   const error = assertThrows(() => env["X"], UsageError);
   assertEquals([error.message, error.cause], ["The environment variable X is not UTF-8", undefined]);
+  assertEquals(error.hint, `Set X as UTF-8 ${WHERE_SET}, or unset it there`);
   assertEquals({ ...guardEnvironment({ A: "a" }) }, { A: "a" });
 });

@@ -112,7 +112,7 @@ for (const form of ["in hand", "packed", "bounded by bytes"] as const) {
     await expectAllBut(fake, bad, reader, found);
     for (const { error, reason } of reader.unreadable) {
       assertEquals(error, "cut_off");
-      assertStringIncludes(reason, "its answer breaks off, the last time behind 1.2 MB: ");
+      assertStringIncludes(reason, "its answer breaks off, the last time after 1.2 MB: ");
     }
     const alone = bad.map((id) => asked(fake).filter((ids) => ids.length === 1 && ids[0] === id).length);
     assertEquals(alone, [ATTEMPTS, 3, 3], "all patience for the first one");

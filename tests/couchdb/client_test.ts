@@ -154,6 +154,35 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
   }
 });
 
+Deno.test("CouchClient points to CouchDB's own log where CouchDB itself has failed", async () => {
+  await using fake = await startFakeCouchDb();
+  const body = { error: "internal_error", reason: "no_such_file" };
+  fake.faults.add({ times: Infinity, fault: { kind: "answer", status: 500, body } });
+  const error = await couchError(() => impatientClient(fake).databaseInfo("a/b"));
+  assertEquals(
+    error.hint,
+    "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory",
+  );
+});
+
+Deno.test("CouchClient says that the URL ends with a database's name where CouchDB takes it for one", async () => {
+  await using fake = await startFakeCouchDb();
+  const answer: Fault = {
+    kind: "answer",
+    status: 404,
+    body: { error: "not_found", reason: "Database does not exist." },
+  };
+  fake.faults.add({ times: Infinity, fault: answer });
+  const client = impatientClient({ ...fake, url: `${fake.url}/orders`, login: fake.login, password: fake.password });
+  for (const ask of [() => client.listDatabases(), () => client.greet()]) {
+    const error = await couchError(ask);
+    assertEquals(
+      error.hint,
+      `Check database.url: "${fake.url}/orders" must be CouchDB's own address, and not end with a database's name`,
+    );
+  }
+});
+
 Deno.test("CouchClient asks once where a redirect or a page for people answers, and says so", async () => {
   const page = "<!doctype html><html><head><title>Sign in - Example</title></head><body>…</body></html>";
   const html = { "content-type": "text/html; charset=utf-8" };

@@ -188,6 +188,41 @@ Deno.test("readStatus(): a task without a schedule stands as its last run by han
   assertEquals([found.state, found.last_complete_at, found.next], ["failed", "2026-11-20T09:00:00.000Z", null]);
 });
 
+Deno.test("readStatus() names the last run by hand where that did not save everything, and goes by the others", async () => {
+  await using setup = await TestRepository.open();
+  const byHand = (at: string, part: Partial<TaskReport>) => storeManualRun(setup.repository, report(at, part), {});
+  await byHand("2026-11-25T09:00:00Z", { error: "Cannot list the databases", databases: [] });
+  const never = await status(setup, NOON);
+  const failure = { at: "2026-11-25T09:00:00.000Z", failed: 0, databases: 0, error: "Cannot list the databases" };
+  assertEquals([never.state, never.last_by_hand, never.code], ["late", failure, 3]);
+  await finish(setup, TODAY, report("2026-11-25T06:00:00Z"));
+  await byHand("2026-11-25T10:00:00Z", { databases: FAILED });
+  const found = await status(setup, NOON);
+  assertEquals([found.state, found.code], ["saved", 0]);
+  assertEquals(found.last_by_hand, {
+    at: "2026-11-25T10:00:00.000Z",
+    failed: 1,
+    databases: 2,
+    error: "b: CouchDB answered 500",
+  });
+  assertEquals(
+    found.text.split("\n")[1],
+    "  the run by hand of 2026-11-25T10:00:00Z did not save 1 of 2 databases: b: CouchDB answered 500",
+  );
+  assertEquals(
+    never.text.split("\n")[1],
+    "  the run by hand of 2026-11-25T09:00:00Z saved nothing: Cannot list the databases",
+  );
+  const unreadable = [{ id: "x", error: "internal_error", reason: "badmatch" }];
+  await byHand("2026-11-25T10:30:00Z", { databases: [database("a", { unreadable })] });
+  assertEquals(
+    (await status(setup, NOON)).text.split("\n")[1],
+    "  the run by hand of 2026-11-25T10:30:00Z did not save everything: some documents could not be read",
+  );
+  await byHand("2026-11-25T11:00:00Z", {});
+  assertEquals((await status(setup, NOON)).last_by_hand, undefined);
+});
+
 Deno.test("readStatus() takes a report that is not whole for none", async () => {
   await using setup = await TestRepository.open();
   await storeManualRun(setup.repository, report("2026-11-21T09:00:00Z", { task: "by-hand" }), {});

@@ -50,7 +50,7 @@ const SENTENCES: [what: string, pattern: string, sentence: string][] = [
   [
     "a pattern for the beginning of names",
     "^system_$",
-    'it matches only the first 7 of the 13 characters of "system_config"; with .* behind it, it would match 2: "system_.*"',
+    'it matches only the first 7 of the 13 characters of "system_config"; with .* after it, it would match 2: "system_.*"',
   ],
   [
     "a pattern for the end of names",
@@ -66,7 +66,7 @@ const SENTENCES: [what: string, pattern: string, sentence: string][] = [
     "an alternative",
     "other|system",
     'its part "system" matches only the first 6 of the 13 characters of "system_config"; ' +
-    'with .* behind it, it would match 2: "(?:other|system).*"',
+    'with .* after it, it would match 2: "(?:other|system).*"',
   ],
   [
     "a pattern that asks for more than the name",

@@ -22,7 +22,7 @@ import { batchesOf, isSmall } from "./chunk_size.ts";
 import { RequestWindow } from "./window.ts";
 import { type EndedTask, missUnlisted, rememberRun } from "./unlisted.ts";
 
-/** So many requests of small databases cost CouchDB less than one for the documents of a large one. */
+/** How many requests of small databases together cost CouchDB less than one for the documents of a large one. */
 const SMALL_FOR_LARGE = 4;
 
 /** What is asked at once of a database that is opened: its security object and its `_revs_limit`. */

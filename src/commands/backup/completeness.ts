@@ -15,7 +15,7 @@ import { FullNeeded, MADE_ANEW, MISCOUNTED, PURGED, SET_BACK } from "./doubt.ts"
 import type { Listing } from "./listing.ts";
 import type { Turns } from "./turns.ts";
 
-/** Ids of an increment that may come behind those that it has listed. */
+/** Ids of an increment that may come after those that it has listed. */
 const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
@@ -136,7 +136,7 @@ export class DocumentCounts {
 }
 
 /**
- * How many purges a database has seen, undefined where CouchDB does not tell. The text behind the number differs
+ * How many purges a database has seen, undefined where CouchDB does not tell. The text after the number differs
  * between copies; the number does where one of them lags.
  */
 export function purgesOf({ purge_seq }: Pick<DatabaseInfo, "purge_seq">): number | undefined {
@@ -296,7 +296,7 @@ export class Completeness {
   /** Why the listing cannot be all; undefined when nothing speaks against it. */
   async #findShortfall(): Promise<string | undefined> {
     const { couch, signal } = this.#context;
-    // Taken before the listing's end: what was made behind it need not be in it.
+    // Taken before the listing's end: what was made after it need not be in it.
     const { expected } = this.#counts;
     if (this.#counts.isFresh && this.#before === undefined && this.#isAllThere(expected)) {
       this.#counts.noteListed(this.#listing.ids);
@@ -336,7 +336,7 @@ export class Completeness {
   /**
    * Whether CouchDB's count of live documents is wrong, and nothing is missing: all that a single copy shows to be live
    * when all of it is listed once more has been read. So it is where a purge has taken the winning revision of a
-   * document and left a deleted one: CouchDB goes on counting it as live, also behind a compaction, and the sum with
+   * document and left a deleted one: CouchDB goes on counting it as live, also after a compaction, and the sum with
    * those that are deleted is right (seen on 3.5.0). Of several copies one may show as deleted what another one has live.
    */
   #isMiscounted(read: number): boolean {

@@ -185,46 +185,17 @@ export class DatabaseBackup {
     return await this.#outcome.notTried(cause);
   }
 
-  async #copy({ resume, resumeRuns, full }: BackupOptions): Promise<void> {
+  async #copy({ resume, resumeRuns, full = false }: BackupOptions): Promise<void> {
     const { repository: { store, storeFolder }, log, progress, signal } = this.#context;
     // Asked once: the store remembers.
     await findConditions(store, storeFolder, { log, signal });
-    const { increments } = this.#task;
-    const newest = increments === undefined
-      ? Promise.resolve("nothing was looked for")
-      : findPrevious(this.#context, this.#job);
-    const ofTask = newest.then((found) => this.#withIds(found));
-    // Who needs it hears of its failure; a backup that is complete already does not need it.
-    ofTask.catch(() => {});
-    const stored = Promise.all([
-      readFolder(store, this.#folder, { signal }),
-      // Only a full backup needs it.
-      increments === undefined ? this.#readPrevious() : undefined,
-    ]);
-    const [found, [state]] = await Promise.all([
-      this.#openedBefore(
-        stored,
-        increments === undefined || full === true
-          ? readOrigin(this.#context, this.#job)
-          : this.#readOriginAfter(newest),
-      ),
-      stored,
-    ]);
+    const { found, state, ofTask } = await this.#look({ full });
     this.#noteLacking(found);
     const leftover: Leftover = resume
-      ? await findLeftover(store, this.#folder, {
-        state,
-        wanted: found.origin,
-        log,
-        signal,
-        runs: resumeRuns,
-      })
+      ? await findLeftover(store, this.#folder, { state, wanted: found.origin, log, signal, runs: resumeRuns })
       : { kind: "nothing" };
     if (leftover.kind === "complete" && await this.#isWhole(leftover)) {
-      await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
-      await this.#tellShrunk(leftover);
-      log.info("database is complete already", { run: leftover.manifest.run });
-      return this.#outcome.noteComplete(leftover.manifest, { isLossTold: await this.#isLossTold(leftover.manifest) });
+      return await this.#keepComplete(leftover, state);
     }
 
     // Of an incremental task most databases have not changed.
@@ -239,8 +210,41 @@ export class DatabaseBackup {
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
     await this.#tellUntold(ofTask);
+    await this.#save(saving, { full });
+  }
+
+  /** Asks CouchDB for the database, and the store for what its folder holds and for the backup that is built on. */
+  async #look(
+    { full }: { full: boolean },
+  ): Promise<Pick<Saving, "state" | "ofTask"> & { found: DatabaseOrigin }> {
+    const { repository: { store }, signal } = this.#context;
+    const isIncremental = this.#task.increments !== undefined;
+    const newest = isIncremental ? findPrevious(this.#context, this.#job) : Promise.resolve("nothing was looked for");
+    const ofTask = newest.then((found) => this.#withIds(found));
+    // Its failure is thrown where it is needed; a backup that is complete already does not need it.
+    ofTask.catch(() => {});
+    const stored = Promise.all([
+      readFolder(store, this.#folder, { signal }),
+      // Only a full backup needs it.
+      isIncremental ? undefined : this.#readPrevious(),
+    ]);
+    const origin = isIncremental && !full ? this.#readOriginAfter(newest) : readOrigin(this.#context, this.#job);
+    const [found, [state]] = await Promise.all([this.#openedBefore(stored, origin), stored]);
+    return { found, state, ofTask };
+  }
+
+  /** Takes a backup that is there as this run's own. */
+  async #keepComplete(leftover: Leftover & { kind: "complete" }, state: Saving["state"]): Promise<void> {
+    await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
+    await this.#tellShrunk(leftover);
+    this.#context.log.info("database is complete already", { run: leftover.manifest.run });
+    return this.#outcome.noteComplete(leftover.manifest, { isLossTold: await this.#isLossTold(leftover.manifest) });
+  }
+
+  /** Saves what has changed, or all, or notes that nothing has; all where an increment turns out not to be possible. */
+  async #save(saving: Saving, { full }: { full: boolean }): Promise<void> {
     try {
-      const plan = await this.#plan(saving, { full: full === true });
+      const plan = await this.#plan(saving, { full });
       if (plan.kind !== "unchanged") await this.#requireSettings(saving);
       const other = plan.kind === "incremental" && this.#task.revisions
         ? findOtherLimit(plan.base.previous.properties, saving.origin.properties)
@@ -391,7 +395,7 @@ export class DatabaseBackup {
     });
     const { chunks, unreadable: unread } = stored.done;
     if (unread.length > 0 && sumChunks(chunks).documents === 0) throw this.#nothingReadable(unread);
-    // Before the manifest: who is killed behind that resumes nothing, and its successors do not know of this chain any
+    // Before the manifest: who is killed after that resumes nothing, and its successors do not know of this chain any
     // more.
     const chainLost = await this.#compareChain(saving, chain);
     await this.#finishListed(saving, stored, { since: "0", chainLost });

@@ -107,7 +107,7 @@ export class DocumentStorage {
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) outcome.status = "resumed";
     place.needs(increment?.page?.pending === 0 ? 1 : batchesOf(task, info));
-    // A count from behind the last page would hold documents that need not be listed.
+    // A count from after the last page would hold documents that need not be listed.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const origin = originOf(wanted.origin, source);
     const size = new ChunkSize(task, info);

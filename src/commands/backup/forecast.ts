@@ -100,7 +100,7 @@ async function countChanges(
 }
 
 /**
- * The full backup that the task's next one would rely on, and how many increments with content lie behind it, by the
+ * The full backup that the task's next one would rely on, and how many increments with content lie after it, by the
  * catalog; undefined where there is none.
  */
 async function readChain(

@@ -33,8 +33,8 @@ const MOST_CHANGED = 1 / 3;
 /** How many databases of a task may be saved again for that in one run: a node that was rebuilt repeats rows of all. */
 const MOST_FOR_CHANGES = 1 / 10;
 /**
- * So much sooner `full_every` is over: the turn of a database comes at no fixed second of its run, and one that came two
- * seconds sooner than the last time would wait for its full backup until the run after that.
+ * By how much `full_every` ends early. A database's turn does not come at the same second of each run: one that came two
+ * seconds sooner than the last time would otherwise wait for its full backup until the next run.
  */
 const MOST_EARLY_DAYS = 1 / 24;
 const EARLY_PART = 1 / 100;
@@ -339,7 +339,7 @@ async function followBase(
   };
 }
 
-/** The first page behind the overlap's beginning, from a cluster that has nothing to catch up with. */
+/** The first page after the overlap's beginning, from a cluster that has nothing to catch up with. */
 async function lookAtFeed(
   { couch, cluster, signal, stop }: Run,
   { database, counts, task, turns }: IncrementQuestion,
@@ -351,7 +351,7 @@ async function lookAtFeed(
     lostMs: () => turns.lostMs,
   };
   const positionsEvery = Math.min(new ChunkSize(task, counts.info).positionsEvery ?? POSITIONS_EVERY, POSITIONS_EVERY);
-  // As in every listing: so that each position stands behind a whole number of rows.
+  // As in every listing: so that each position stands after a whole number of rows.
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {
     const startedAtMs = performance.now();

@@ -1,7 +1,7 @@
 /**
- * What there is to fetch of a database, and how far it has been fetched. In: the changes feed, and word of each batch
- * that is stored. Out: batches, each to become a chunk, and a position behind which nothing has been fetched yet, from
- * which a later run can resume.
+ * Keeps what there is to fetch of a database, and how far that has come. In: the changes feed, and the news that a
+ * batch is stored. Out: batches, each to become a chunk, and the position from which a later run can resume: nothing
+ * after it has been fetched yet.
  *
  * An id that the feed repeats, because its document was changed meanwhile or a node has come back, is fetched again
  * only when everything asked for before is stored: so a higher chunk holds the later state.
@@ -25,12 +25,16 @@ import { countRows, PagesAhead } from "./pages_ahead.ts";
  */
 const MOST_REPEATED = 5000;
 const MOST_UNSETTLED = 50_000;
-/** A filter that is expected to have erred so often may have: it takes a new id for a known one, and counts too few. */
+/**
+ * From this expected number of errors on, a filter may have erred: taken a new id for a known one, and counted too few.
+ */
 const MAYBE_ERRED = 0.01;
-/** One that is expected to have erred so often probably has. */
+/** From this one on, it probably has. */
 const PROBABLY_ERRED = 0.5;
 
-/** What ends requests of a listing; one for all, as an exception that is made notes where, which takes its time. */
+/**
+ * What ends requests of a listing. There is one for all: making an exception takes time, as it notes where it was made.
+ */
 const NOT_WANTED = new DOMException("The listing is not wanted any more", "AbortError");
 
 /** A batch to be fetched and stored. */
@@ -46,10 +50,10 @@ export interface Work {
 
 /** Where the listing of an incremental backup begins. */
 export interface ListedIncrement {
-  /** The position behind which rows are new, but for those that are known. */
+  /** The position after which rows are new, but for those that are known. */
   since: string;
   known: KnownRows;
-  /** The first page behind that position, where it has been looked at already. */
+  /** The first page after that position, where it has been looked at already. */
   page?: FeedPage | undefined;
   /** Documents that the backup before lacks, and that are fetched whether they have changed or not. */
   lacking: readonly ListedDocument[];
@@ -107,7 +111,7 @@ interface Stretch {
 export class Listing {
   /** How many different ids have been listed, deleted ones and those taken over from an earlier run too. */
   ids = 0;
-  /** Behind everything that has been listed. */
+  /** After everything that has been listed. */
   until: string;
   /**
    * How many different ids the last {@linkcode Listing.recount} has found, and how many of them live, or live at least
@@ -197,8 +201,8 @@ export class Listing {
   }
 
   /**
-   * Whether the number of ids can be relied on: not where a filter was lost, which may count too many, or had to take
-   * many more ids than expected, which counts too few.
+   * Whether the number of ids can be relied on. It cannot if a filter was lost, as some may then be counted twice, or
+   * if the filter had to take many more ids than expected, as then too few are counted.
    */
   get isCounted(): boolean {
     return !this.#isForgetful && this.#filter.expectedErrors < PROBABLY_ERRED;
@@ -247,7 +251,7 @@ export class Listing {
     this.#feed = listChanges(this.#couch, this.#database, {
       since,
       positionsEvery,
-      // CouchDB counts the rows between positions from the page's end: with one row less, each stands behind a whole
+      // CouchDB counts the rows between positions from the page's end: with one row less, each stands after a whole
       // chunk.
       pageRows: Math.floor(PAGE_ROWS / positionsEvery) * positionsEvery - 1 || 1,
       log,
@@ -279,7 +283,7 @@ export class Listing {
   /** Ends what is under way. */
   close(): void {
     this.#ending.abort(NOT_WANTED);
-    // A generator that waits within next() answers only behind it.
+    // A generator that waits within next() answers only after it.
     this.#feed?.return(undefined).catch(() => {});
     this.#feed = undefined;
     this.#ahead.close();
@@ -456,7 +460,7 @@ export class Listing {
     this.until = position ?? rows.findLast((row) => row.position !== undefined)?.position ?? this.until;
   }
 
-  /** Takes pages whose documents come into the order of their ids: so only behind all of them is a position. */
+  /** Takes pages whose documents are then sorted by id: so there is a position only after all of them. */
   #takeTogether(pages: readonly FeedPage[]): void {
     const first = this.#stretches.length;
     for (const page of pages) this.#take(page);

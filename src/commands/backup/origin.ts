@@ -65,7 +65,7 @@ export async function openDatabase(
 }
 
 /**
- * The properties of a database whose position has been read: only settings that are read behind it can be held against
+ * The properties of a database whose position has been read: only settings that are read after it can be held against
  * it later.
  *
  * @param kept Its settings, where they need not be read.
@@ -149,7 +149,8 @@ function makeOrigin(
 }
 
 /**
- * So many entries of the catalog before a backup are looked at: what lacks its manifest is none, and is passed over.
+ * How many entries of the catalog before a backup are looked at: an entry without a manifest is no backup, and is
+ * passed over.
  */
 const MOST_ENTRIES = 4;
 

@@ -45,7 +45,7 @@ export class PagesAhead {
   }
 
   /**
-   * The pages that are to be taken together; none at the end. Those behind them are asked for meanwhile.
+   * The pages that are to be taken together; none at the end. Those after them are asked for meanwhile.
    *
    * @param options.isSingle One page, and none ahead: for who has to have taken each before the next one comes.
    */

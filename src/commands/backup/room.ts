@@ -2,16 +2,17 @@
  * Shares the allowed number of requests among a task's databases. In: how many requests there may be in all, and what
  * each database needs at the moment. Out: when the next database may begin, and the limit of each. Databases that began
  * earlier come first; the next one begins as soon as those before it leave requests unused, for example while the last
- * chunk and the manifest of one are being stored. Small ones wait for the store more than for CouchDB: one that is away
- * needs no request, and has to claim one when it is back. So does one of any size that waits for a cluster's nodes.
+ * chunk and the manifest of one are being stored. Small databases wait for the store more than for CouchDB: while one
+ * waits ("is away") it needs no request, and it has to claim one when it is back. The same is true of a database of any
+ * size that waits for a cluster's nodes.
  */
 import { orAborted } from "../../abort.ts";
 
-/** So many databases are begun and not finished, for each request: one that needs no request is being written. */
+/** How many databases may be under way for each request: while one is being written, it needs no request. */
 const DATABASES_A_REQUEST = 2;
-/** The same of small ones: six answers of a store come one after the other, and each may be some 40 ms away. */
+/** The same for small ones: each waits for six answers of a store in turn, which may be some 40 ms away. */
 const SMALL_A_REQUEST = 8;
-/** And in all. */
+/** How many small ones may be under way in all. */
 const MOST_SMALL = 32;
 
 /** A database's share of the requests, and what it reports back. */
@@ -27,9 +28,10 @@ export interface Place {
   /** It waits for the store, and will need one request when it is back. A large one keeps the room for that. */
   away(): void;
   /**
-   * It waits for CouchDB's own nodes, for minutes maybe, and will need one request when it is back, which it has to claim.
-   * Small ones use all its room meanwhile, as they are done soon. Large ones leave it one request; to small ones that
-   * wait so they leave one together. A large one that is back has what those leave that have begun meanwhile.
+   * It waits for CouchDB's own nodes, for minutes maybe. When it is back, it needs one request and has to claim it. In
+   * the meantime small databases may use all of its room, as they are done soon. Large ones keep one request free for
+   * it; for all small ones that wait like this they keep one together. A large one that comes back gets what the
+   * databases that began in the meantime leave.
    */
   idle(): void;
   /**
@@ -200,9 +202,9 @@ export class Room {
   }
 
   /**
-   * Whether one that has needed none may make a request: where those that make any leave room for it, and a large one also
-   * where small ones that are away will need theirs. Beside large ones alone it goes on in any case: they leave it a
-   * request, and where fewer are allowed meanwhile none is to be held up until their end.
+   * Whether one that has needed none may make a request: where those that make any leave room for it, and a large one
+   * also where small ones that are away will need theirs. Beside large ones alone it goes on in any case: they leave it
+   * a request, and where fewer are allowed meanwhile none is to be held up until their end.
    */
   #hasRoomAgain(one: Taken): boolean {
     const others = [...this.#taken].filter((other) => other !== one);
@@ -224,7 +226,7 @@ export class Room {
   }
 
   /**
-   * What those before a place leave, and what large ones leave that were away for so long that they have come behind it;
+   * What those before a place leave, and what large ones leave that were away for so long that they have come after it;
    * before one that is to come: all of them.
    */
   #rest(place: Taken | undefined, counting: Counting): number {
@@ -235,9 +237,10 @@ export class Room {
   }
 
   /**
-   * How many requests some need, as another one counts them. One that is away is counted by small ones as none, for they
-   * are done soon; by large ones as one, as these would have to make room when it comes back. But small ones that have
-   * waited for nodes take turns, at one request: where a cluster lags they may be many, and large ones would not begin.
+   * How many requests some need, as another one counts them. One that is away is counted by small ones as none, for
+   * they are done soon; by large ones as one, as these would have to make room when it comes back. But small ones that
+   * have waited for nodes take turns, at one request: where a cluster lags they may be many, and large ones would not
+   * begin.
    */
   #needsOf(some: readonly Taken[], { isSmall, withTurns = true }: Counting): number {
     let needs = 0;

@@ -1,7 +1,7 @@
 /**
- * Waits of one database for CouchDB's nodes, in which other databases ask CouchDB. In: its place among them, and how
- * long to wait. Out: the wait, and then its turn for a request; and how much time it has lost by waiting for its turn.
- * The waits between two attempts of one request are no such waits: CouchDB is to be spared then, and not asked by others.
+ * Lets one database wait for CouchDB's nodes while other databases ask CouchDB. In: its place among them, and how long
+ * to wait. Out: the wait, and then its turn for a request; and how much time it has lost by waiting for its turn. Not
+ * for the waits between two attempts of one request: then CouchDB is to be spared, and not asked by others instead.
  */
 import { orAborted, wait } from "../../abort.ts";
 import type { Place } from "./room.ts";
@@ -22,8 +22,8 @@ export class Turns {
   }
 
   /**
-   * How long it has waited for its turn so far. That is no patience with CouchDB: each look may be answered from other
-   * copies, so that there have to be several, and in a busy task patience would end behind the first.
+   * How long it has waited for its turn so far. This does not count as patience with CouchDB: several looks are needed,
+   * as each may be answered from other copies, and in a busy task patience would otherwise end after the first one.
    */
   get lostMs(): number {
     return this.#lostMs;

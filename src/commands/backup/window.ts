@@ -7,9 +7,9 @@
 
 /** The number to begin with, where a task allows more. */
 const FIRST = 4;
-/** More is worth it where it brings so much more. */
+/** One more request is worth it where it brings this many times the bytes a second. */
 const WORTH = 1.03;
-/** Requests that take so many times as long as the quickest, while no more comes of them, wait for each other. */
+/** Requests wait for each other if they take this many times as long as the quickest, and bring no more bytes. */
 const SLOW = 4;
 /** How many rounds pass after a step that brought nothing, or was too much, before the next one. */
 const REST_ROUNDS = 12;
@@ -45,7 +45,7 @@ export function firstWindow(most: number): Window {
   return { limit, before: limit, rate: undefined, quickest: Infinity, rest: 0 };
 }
 
-/** The window behind a round. */
+/** The window after a round. */
 export function nextWindow(window: Window, { failures, bytes, elapsedMs, requestMs }: Round, most: number): Window {
   const { limit, before, rate: last } = window;
   const rate = bytes / Math.max(elapsedMs, 1) * 1000;
@@ -61,13 +61,13 @@ export function nextWindow(window: Window, { failures, bytes, elapsedMs, request
   });
   if (failures > 0) return next(Math.floor(limit / 2), REST_ROUNDS);
   if (last !== undefined && limit > before && rate < WORTH * last) return next(before, REST_ROUNDS);
-  // What nearly every CouchDB bears is not given up for a machine that is busy with other things.
+  // It never goes below what nearly every CouchDB can handle: the machine may only be busy with something else.
   const isSlow = limit > FIRST && last !== undefined && msOfMegabyte > SLOW * quickest && rate < last;
   if (isSlow) return next(limit - 1, REST_ROUNDS);
   return rest === 0 ? next(limit + 1, 0) : next(limit, rest);
 }
 
-/** The window behind a round of requests that tell no more than that none was refused: it grows to where it began. */
+/** The window after a round of which only is known that nothing was refused: it grows up to where it began. */
 function recoveredWindow(window: Window, most: number): Window {
   const rest = Math.max(0, window.rest - 1);
   const limit = rest === 0 ? Math.max(window.limit, Math.min(window.limit + 1, FIRST, most)) : window.limit;
@@ -84,7 +84,7 @@ export class RequestWindow {
   #bytes = 0;
   #requestMs = 0;
   #failures: number;
-  /** Requests that went well, of which nobody measures more. */
+  /** Requests that went well and are not measured. */
   #passed = 0;
   #startedMs: number | undefined;
 

@@ -221,7 +221,7 @@ class Expiry {
         return await this.#removeExpired(database, decideRetention(left, { policies: this.#policies, now }), now);
       }
       if (!isGone) {
-        // What it builds on is still needed: those behind it are left alone, too.
+        // What it builds on is still needed: those after it are left alone, too.
         this.#keep(going.slice(index).map(() => ["not_deleted"]));
         this.#noteKept(database, decisions);
         return false;

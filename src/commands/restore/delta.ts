@@ -110,7 +110,7 @@ export class Delta {
     for (const [index, [id, revs]] of [...leaves].entries()) {
       const rev = shown.get(id)?.rev;
       if (rev === undefined) continue;
-      // Leaf revisions of a document follow each other: others may be in the requests before and behind this one, or
+      // Leaf revisions of a document follow each other: others may be in the requests before and after this one, or
       // stream by themselves.
       const isShared = index === 0 || index === ids.length - 1 || this.#isKnown(id);
       if (isShared) this.#judgeShared(id, revs.has(rev));

@@ -29,7 +29,7 @@ import { restoreOneOfMany } from "./restore.ts";
  * Restores all databases of a moment.
  *
  * @throws UsageError before anything is written, when the targets are not as they must be; StoreError and CouchError
- * when these cannot be found out; the reason of `context.signal`. What fails behind that is in the report.
+ * when these cannot be found out; the reason of `context.signal`. What fails later is in the report.
  */
 export async function restoreFleet(context: FleetContext, request: FleetRequest): Promise<FleetReport> {
   const { log, now, progress } = context;
@@ -141,7 +141,7 @@ export function restoredBefore(target: Target, request: FleetRequest): FleetData
   if (!isOurs(target) || note?.done !== true || request.intoExisting === true) return undefined;
   const { documents: restored = 0, at } = note;
   const outcome: FleetDatabase = { ...addressOf(target), status: "already" };
-  // Where it was emptied again behind that restore, "restored before" alone would be believed.
+  // Where it was emptied again after that restore, "restored before" alone would be believed.
   return there >= restored ? outcome : { ...outcome, fewer: { restored, restored_at: at, there } };
 }
 

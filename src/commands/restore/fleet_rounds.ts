@@ -34,9 +34,9 @@ const MOST_STRETCHES = 200;
 const ERROR_LENGTH = 400;
 
 /**
- * So many rounds in a row may end without having come further than one before them. Of a chunk that takes longer than a
- * round each one goes through more, as it does not send what is there; but what CouchDB refuses is sent again by every
- * one.
+ * How many rounds in a row may end without getting further than an earlier one. Where a chunk takes longer than a round,
+ * each round still gets further into it, as it does not send again what is there; but what CouchDB refuses is sent again
+ * by every round.
  */
 const MOST_ROUNDS_WITHOUT_GAIN = 3;
 
@@ -87,7 +87,7 @@ interface Cursor {
   done: string | null;
   /** Chunks of the next one that are written. */
   chunks: number;
-  /** So many there were to be read; 0 where that is unknown. */
+  /** How many there were to be read; 0 where that is unknown. */
   chunksInAll: number;
   /** Which of those that are written were damaged and left out. */
   leftOut: readonly number[];
@@ -99,7 +99,7 @@ interface Cursor {
   lacking: LackingSetting["what"][];
   /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
-  /** Documents behind those chunks that the round which came furthest has gone through. */
+  /** Documents after those chunks that the round which came furthest has gone through. */
   reached: number;
   /** Rounds in a row that have come no further than one before them. */
   standing: number;

@@ -4,6 +4,7 @@
  */
 import { explainUnusable } from "../../archive/damage.ts";
 import { type BackupOfMoment, backupsOfMoment, type LastSelection, lastSelections } from "../../archive/moment.ts";
+import { CLOCKS_DIFFER_MS } from "../../archive/newer_attempts.ts";
 import { tellsOf } from "../../archive/report.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
@@ -14,9 +15,6 @@ import { SYSTEM_DATABASES } from "../../task/select.ts";
 import { nothingFound } from "../nothing_found.ts";
 import type { FleetContext, FleetRequest } from "./context.ts";
 import type { LeftOut } from "./fleet_report.ts";
-
-/** So much the clocks of machines that run tasks may differ. */
-const CLOCKS_DIFFER_MS = 10 * 60_000;
 
 /** What a path means; undefined for the newest of all. @throws UsageError when it is neither `latest` nor a moment. */
 export function readMoment(path: string): Date | undefined {

@@ -11,15 +11,15 @@ const MOST_LEFT_OUT = 5000;
 /** A place in an archive's documents from which to continue. */
 export interface RestorePosition {
   /**
-   * So many chunks, in the order in which a restore reads them, are written, in this call and in those that it goes on
-   * from; design documents come behind all of them.
+   * How many chunks are written, in the order in which a restore reads them, by this call and the calls before it;
+   * design documents come after all of them.
    */
   chunks: number;
-  /** So many there were to be read: where there are others by then, a later call begins anew. 0 where that is unknown. */
+  /** How many there were to be read: where a later call finds another number, it begins anew. 0 where that is unknown. */
   chunksInAll: number;
   /** Which of these chunks, counted from 0, were damaged and left out: none of them, or not all, is written. */
   leftOut: readonly number[];
-  /** So many further ones were left out, of which no number is kept: no later call tries these again. */
+  /** How many more were left out, whose numbers are not kept: no later call tries these again. */
   leftOutMore: number;
   /** What CouchDB did not take of the others. */
   refused: Refusals;
@@ -56,11 +56,11 @@ export class PositionKeeper {
   readonly #beginning: RestoreBeginning;
   /** The numbers of the position's `leftOut`. */
   readonly #leftOut: Set<number>;
-  /** Chunks that a call before has gone behind and noted no number of, and that are damaged in this call. */
+  /** Chunks that a call before has gone past and noted no number of, and that are damaged in this call. */
   #damagedAgain = 0;
   /** Chunks that were read and written in this call, from the first on, or passed over. */
   #settled = 0;
-  /** The chunks behind those. */
+  /** The chunks after those. */
   readonly #onTheirWay: ChunkOnItsWay[] = [];
   readonly #tell: (position: RestorePosition) => void;
 
@@ -112,7 +112,7 @@ export class PositionKeeper {
     this.#tell({ ...this.#position });
   }
 
-  /** Goes behind a chunk. */
+  /** Goes past a chunk. */
   #pass(chunk: ChunkOnItsWay): void {
     const number = this.#settled++;
     if (number >= this.#beginning.chunks || this.#leftOut.has(number)) this.#note(number, chunk);

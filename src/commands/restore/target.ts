@@ -67,7 +67,7 @@ export class RestoreTarget {
   /** What CouchDB has said of it last; undefined where it was not asked. */
   info: DatabaseInfo | undefined;
 
-  /** What CouchDB says of it behind its last document. */
+  /** What CouchDB says of it after its last document. */
   #infoBehind: DatabaseInfo | undefined;
   /** Of a database that was created: its revisions limit, and whether that is known from others. */
   #revsLimit: { limit: number; isAssumed: boolean } | undefined;
@@ -225,7 +225,7 @@ export class RestoreTarget {
   }
 
   /**
-   * Gives the database its security object back, behind its documents. One that somebody has given to a database in use
+   * Gives the database its security object back, after its documents. One that somebody has given to a database in use
    * stays. What new databases have is believed of one only where nothing but documents was written to it.
    */
   async restoreSettings({ revs_limit: limit, security }: DatabaseProperties): Promise<void> {

@@ -51,7 +51,7 @@ export interface TestRestoreContext extends RestoreContext {
 export interface TestRestoreRequest {
   /** Patterns, of which one must match a database's name. @default all */
   match?: readonly string[] | undefined;
-  /** So many databases, others each day, until all have had their turn. @default all */
+  /** How many databases; other ones each day, until all have had their turn. @default all */
   sample?: number | undefined;
 }
 
@@ -290,7 +290,7 @@ async function proveOne(
   }
 }
 
-/** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped behind it. */
+/** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped after it. */
 async function refuseExisting({ couch, signal }: TestRestoreContext, name: string): Promise<void> {
   const counts = await couch.documentCounts([name], { signal });
   if (!counts.has(name)) return;
@@ -344,8 +344,8 @@ function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreRepor
 }
 
 /**
- * So many of the databases as are wanted, others each day: they stand in an order that their names give, and each day
- * goes on where the one before has ended.
+ * The databases of a day's sample: they are put into an order that depends on their names alone, and each day goes on
+ * where the day before ended.
  */
 function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): BackupOfMoment[] {
   if (!Number.isInteger(size) || size < 1) {

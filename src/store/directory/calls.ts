@@ -24,7 +24,7 @@ const LOCAL_TYPES: ReadonlySet<number> = new Set([
 const SLOW_MS = 50;
 /** Small content that took longer was not in memory: a disk may bring several at a time, one thread does not. */
 const SLOW_READ_MS = 5;
-/** So many slow calls, and the others are made beside; of slow reads, the other reads. */
+/** After so many slow calls the others are made in threads, off the event loop; the same for reads alone. */
 const MOST_SLOW = 10;
 /** What is read at once has no more bytes. */
 const MOST_BYTES_AT_ONCE = 64 << 10;

@@ -14,6 +14,9 @@ export interface DirectoryPlace {
   path: string;
 }
 
+const FILE_IN_THE_WAY =
+  "Remove or rename the file in the way: what should be a folder above PATH is a file. Or choose another bucket";
+
 /** By code: what it means, and what to do. `PATH` stands for the path. */
 const MEANING: Record<string, [meaning: string, hint: string]> = {
   ENOSPC: ["no space is left on the device", "Free space on the file system that holds PATH, or choose another bucket"],
@@ -29,7 +32,8 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   ],
   EROFS: ["the file system is read-only", "Mount the file system that holds PATH writable, or choose another bucket"],
   ENOENT: ["there is no such folder", "Create the folder above PATH, or mount the disk that should be there"],
-  ENOTDIR: ["a part of the path is not a folder", "Remove or rename the file in the way: PATH needs a folder there"],
+  ENOTDIR: ["a part of the path is not a folder", FILE_IN_THE_WAY],
+  EEXIST: ["a part of the path is not a folder", FILE_IN_THE_WAY],
   EISDIR: ["a folder stands where the object belongs", "Remove or rename the folder PATH"],
   ENAMETOOLONG: [
     "the name is longer than the file system allows",

@@ -36,7 +36,7 @@ const READ_BYTES = 256 * 1024;
 /** A pipe that somebody has put there is opened at once, and then refused: else it would be waited for without end. */
 const OPEN_TO_READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
-/** So many folders are remembered to be there. */
+/** How many folders are remembered as there. */
 const MOST_FOLDERS = 1000;
 const TEMP_MAX_AGE_MS = DAY_MS;
 

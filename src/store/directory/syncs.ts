@@ -16,7 +16,7 @@ import { directoryError, errorCode } from "./error.ts";
  * was written is there all the same, if the power stays on.
  */
 const NO_SYNC = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOENT"]);
-/** So many folders are remembered to be synced. */
+/** How many folders are remembered as synced. */
 const MOST_FOLDERS = 1000;
 
 /** A folder that was not there. */
@@ -137,7 +137,7 @@ export class Syncs {
   /**
    * Syncs a folder: one sync for all that ask for it while another one is under way.
    *
-   * @param name The number of the name that has to be on the disk; a sync that began behind it does.
+   * @param name The number of the name that has to be on the disk; a sync that began after it does.
    */
   async #folder(folder: string, key: string, name: number): Promise<void> {
     if ((this.#syncedThrough.get(folder) ?? 0) >= name) return;

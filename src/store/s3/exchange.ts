@@ -16,7 +16,7 @@ export interface SignedRequest {
 
 /** How a conversation has failed. */
 export interface ExchangeFailure {
-  /** `timeout` where nothing has moved; else `unreachable` before the headers are there, and `cut_off` behind them. */
+  /** `timeout` where nothing has moved; else `unreachable` before the headers are there, and `cut_off` after them. */
   code: "timeout" | "unreachable" | "cut_off";
   /** What has happened, a clause. */
   text: string;

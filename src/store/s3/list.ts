@@ -1,6 +1,6 @@
 /**
  * Lists a folder page by page, and never takes a part of it for the whole: after a page without a token the listing
- * continues behind its last key, and pages that lead nowhere are an error. In: a client and a folder. Out: entries in
+ * continues after its last key, and pages that lead nowhere are an error. In: a client and a folder. Out: entries in
  * S3's order, each once.
  */
 import { StoreError } from "../../errors.ts";
@@ -49,13 +49,13 @@ export async function* listFolder(
       throw strangeAnswer(client, folder, `what "${prefix}" holds, to its end`, "list");
     }
     const entries = page.entries.sort(compareEntries);
-    // Behind a folder's name some servers go on with what lies in that folder.
+    // After a folder's name some servers go on with what lies in that folder.
     if (goOn["start-after"] !== undefined && last !== undefined && entries[0] !== undefined) {
       if (entries[0].kind === "folder" && compareEntries(entries[0], last) === 0) entries.shift();
     }
     for (const entry of entries) {
       if (last !== undefined && compareEntries(last, entry) >= 0) {
-        throw endless(client, folder, `"${entry.name}" comes behind "${last.name}"`);
+        throw endless(client, folder, `"${entry.name}" comes after "${last.name}"`);
       }
       last = entry;
       // A server may pass over where it is to begin.

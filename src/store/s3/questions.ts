@@ -107,7 +107,7 @@ function pagesQuestion(client: S3Client, folder: string): StoreQuestion {
       if (page.continuationToken !== undefined) return held("A page has a token for the next one");
       return lacking(
         `A page says that there is more, but has no token${page.nextMarker === undefined ? "" : ", only NextMarker"}`,
-        "the listing continues behind the last key",
+        "the listing continues after the last key",
       );
     },
   };

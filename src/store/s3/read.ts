@@ -1,6 +1,6 @@
 /**
  * Reads an object as a stream, to the byte that its length announces. When the connection breaks, reading goes on
- * behind the last byte that came, as long as the object is still the same.
+ * after the last byte that came, as long as the object is still the same.
  */
 import { counted } from "../../counts.ts";
 import { isTransient, StoreError } from "../../errors.ts";

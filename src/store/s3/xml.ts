@@ -18,7 +18,7 @@ export interface S3Page {
   isTruncated: boolean;
   /** Asks for the next page. Some servers give none and say `NextMarker`, or nothing. */
   continuationToken: string | undefined;
-  /** The key, prefix included, that the next page begins behind. */
+  /** The key, prefix included, that the next page begins after. */
   nextMarker: string | undefined;
 }
 

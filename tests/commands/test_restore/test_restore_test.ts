@@ -407,6 +407,7 @@ Deno.test("test-restore without a backup is an error with 12", async () => {
   const session = await setup.open();
   const error = await assertRejects(() => session.testRestore({ match: ["nothing"] }), ArchiveError);
   assertStringIncludes(error.message, 'There is no complete backup of a database that "nothing" matches');
+  assertEquals(error.hint, 'Check the patterns, prefix and suffix; "couchdb-backup list" shows the backups there are');
 });
 
 Deno.test("verify --all and test-restore are kept, and status shows them", async () => {

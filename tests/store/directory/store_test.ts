@@ -48,6 +48,10 @@ Deno.test("DirectoryStore create() names a file that stands in its way", async (
   const error = await assertRejects(() => given.store.create(["a/b"], pieces(bytesOf("x"))), StoreError);
   assert(["ENOTDIR", "EEXIST"].includes(error.facts.code), error.message);
   assertEquals(error.facts.key, "a/b");
+  assertEquals(
+    error.hint,
+    `Remove or rename the file in the way: what should be a folder above "${given.root}/a/b" is a file. Or choose another bucket`,
+  );
   assertEquals(await readAll(given.store, "a"), bytesOf("x"));
 });
 

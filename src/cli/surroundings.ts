@@ -53,6 +53,10 @@ export const ENVIRONMENT: readonly Surrounding[] = [
     summary: "other addresses of AWS's services",
   },
   {
+    names: ["AWS_USE_FIPS_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"],
+    summary: "true: AWS's FIPS addresses; no addresses of your own",
+  },
+  {
     names: ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"],
     summary: "proxies, in these or in small letters; docs/tls-and-proxies.md",
   },

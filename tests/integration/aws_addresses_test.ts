@@ -161,6 +161,8 @@ bucket: s3://test-bucket/folder
         HTTPS_PROXY: proxy.url,
         NO_PROXY: "127.0.0.1",
         DENO_CERT: certificates.ca,
+        // Those of the tier's S3 server would come first.
+        AWS_ACCESS_KEY_ID: "",
         AWS_REGION: REGION,
         AWS_ENDPOINT_URL_S3: s3.url,
         AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/backup",

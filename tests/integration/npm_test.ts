@@ -175,7 +175,13 @@ bucket: s3://data.example.com/folder
         "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/backup\nsource_profile = base\n",
     );
     const file = `${place.folder}/aws`;
-    const addresses = [`AWS_ENDPOINT_URL_S3=${s3.url}`, `AWS_ENDPOINT_URL_STS=${service.url}`, "AWS_REGION=us-east-1"];
+    const addresses = [
+      // Those of the tier's S3 server would come first.
+      "AWS_ACCESS_KEY_ID=",
+      `AWS_ENDPOINT_URL_S3=${s3.url}`,
+      `AWS_ENDPOINT_URL_STS=${service.url}`,
+      "AWS_REGION=us-east-1",
+    ];
     for (
       const variables of [
         [`AWS_WEB_IDENTITY_TOKEN_FILE=${place.folder}/token`, "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/backup"],

@@ -273,7 +273,7 @@ function describe(
   };
 }
 
-/** The last run that saved everything, and how many behind it cannot be read. */
+/** The last run that saved everything, and how many after it cannot be read. */
 async function findComplete(
   { repository, signal }: StatusContext,
   runs: readonly ReportedRun[],

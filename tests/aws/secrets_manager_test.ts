@@ -6,6 +6,7 @@ import { readPassword } from "../../src/aws/secrets_manager.ts";
 import { identityReader } from "../../src/session/identities.ts";
 import { SERVICE_KEYS, startJsonService } from "../fakes/json_service.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { startRoleService } from "../fakes/role_service.ts";
 
 const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
 /** A Secrets Manager that gives one answer after the other. */
@@ -41,6 +42,30 @@ Deno.test("readPassword() reads a plain secret, or the field password of a JSON 
   await using manager = startSecretsManager(table.map(([stored]) => text(stored)));
   for (const [, password] of table) assertEquals((await readPassword(ARN, manager.options)).reveal(), password);
   assertEquals(new Set(manager.asked), new Set(["secretsmanager.GetSecretValue"]));
+});
+
+Deno.test("readPassword() takes the keys that have replaced refused ones, and says what is refused where none have", async () => {
+  await using agent = startRoleService();
+  const signedBy: string[] = [];
+  const good = new Set(["ASIA2"]);
+  await using manager = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    await request.body?.cancel();
+    if (request.method === "HEAD") return new Response(null, { status: 404 });
+    const keyId = /Credential=(\w+)/.exec(request.headers.get("Authorization")!)![1]!;
+    signedBy.push(keyId);
+    if (good.has(keyId)) return Response.json({ ARN, SecretString: "hunter2" });
+    return Response.json({ __type: "UnrecognizedClientException", message: "no such token" }, { status: 400 });
+  });
+  const container = { url: `${agent.url}/container` };
+  const options = {
+    endpoints: { secretsmanager: `http://127.0.0.1:${manager.addr.port}` },
+    keySources: { profileFiles: [], webIdentity: false, metadataEndpoints: [], container },
+  };
+  assertEquals((await readPassword(ARN, options)).reveal(), "hunter2");
+  assertEquals(signedBy, ["ASIA1", "ASIA2"]);
+  good.clear();
+  const error = await assertRejects(() => readPassword(ARN, options), AwsError);
+  assertEquals(error.facts.code, "UnrecognizedClientException");
 });
 
 Deno.test("readPassword() says which right is missing, and shows no secret", async () => {

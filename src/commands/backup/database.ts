@@ -6,7 +6,6 @@
 import { commandLine } from "../../command_line.ts";
 import type { CatalogEntry } from "../../archive/catalog.ts";
 import { shortRun } from "../../archive/layout.ts";
-import { hasToldLosses, readLastRun } from "../../archive/last_run.ts";
 import { findLeftover, type Leftover } from "../../archive/leftover.ts";
 import { followChain } from "../../archive/chain.ts";
 import { type ChainLoss, type ListedFeed, type Manifest, sumChunks } from "../../archive/manifest.ts";
@@ -18,11 +17,10 @@ import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatIsoDate } from "../../dates.ts";
 import { discreetLog } from "../../discreet.ts";
-import { CouchError, describeError, isOutOfReach } from "../../errors.ts";
-import { joinKey } from "../../store/key.ts";
+import { CouchError } from "../../errors.ts";
 import { findConditions } from "../../store/conditions.ts";
 import { codecOf, type Task } from "../../task/task.ts";
-import { ChainCheck, describeUntold } from "./chain_check.ts";
+import { ChainLosses } from "./chain_losses.ts";
 import { batchesOf } from "./chunk_size.ts";
 import { DocumentCounts } from "./completeness.ts";
 import type { BackupOptions, Run } from "./context.ts";
@@ -93,6 +91,7 @@ export class DatabaseBackup {
   readonly #share: IncrementShare;
   readonly #place: Place;
   readonly #outcome: Outcome;
+  readonly #losses: ChainLosses;
   readonly #documents: DocumentStorage;
   #lacking: Awaited<ReturnType<typeof findLacking>> | undefined;
   /** Undefined where nobody has looked yet: that there was none costs a listing as well. */
@@ -112,6 +111,7 @@ export class DatabaseBackup {
     this.#share = share;
     this.#place = place;
     this.#outcome = new Outcome(context, { task, database, folder, startedAt });
+    this.#losses = new ChainLosses(context, { task, database, outcome: this.#outcome });
     this.#documents = new DocumentStorage(context, {
       task,
       database,
@@ -209,7 +209,7 @@ export class DatabaseBackup {
       ofTask,
       leftover: leftover.kind === "unfinished" ? leftover : undefined,
     };
-    await this.#tellUntold(ofTask);
+    await this.#losses.tellUntold(ofTask);
     await this.#save(saving, { full });
   }
 
@@ -238,7 +238,7 @@ export class DatabaseBackup {
     await finishCopy(this.#context, { ...leftover, folder: this.#folder, state });
     await this.#tellShrunk(leftover);
     this.#context.log.info("database is complete already", { run: leftover.manifest.run });
-    return this.#outcome.noteComplete(leftover.manifest, { isLossTold: await this.#isLossTold(leftover.manifest) });
+    return this.#outcome.noteComplete(leftover.manifest, { isLossTold: await this.#losses.isTold(leftover.manifest) });
   }
 
   /** Saves what has changed, or all, or notes that nothing has; all where an increment turns out not to be possible. */
@@ -387,7 +387,7 @@ export class DatabaseBackup {
       this.#share.say(this.#context.log, reason);
     }
     const unreadable = await findStillUnreadable(this.#context, this.#job, previous?.unreadable ?? []);
-    const chain = saving.leftover === undefined ? await this.#openChain(saving) : undefined;
+    const chain = saving.leftover === undefined ? await this.#losses.open(saving) : undefined;
     const stored = await this.#documents.store(saving, {
       origin: saving.origin,
       unreadable,
@@ -397,7 +397,7 @@ export class DatabaseBackup {
     if (unread.length > 0 && sumChunks(chunks).documents === 0) throw this.#nothingReadable(unread);
     // Before the manifest: who is killed after that resumes nothing, and its successors do not know of this chain any
     // more.
-    const chainLost = await this.#compareChain(saving, chain);
+    const chainLost = await this.#losses.compare(saving, chain);
     await this.#finishListed(saving, stored, { since: "0", chainLost });
     await this.#warnOfShrinking(previous?.entries ?? [], this.#outcome.manifest!);
   }
@@ -414,73 +414,6 @@ export class DatabaseBackup {
     if (shrinking === undefined) return;
     this.#outcome.warn(shrinking.warning);
     this.#outcome.shrunkFrom = shrinking.before;
-  }
-
-  /**
-   * Says what the chain before has lost. This backup will be complete, whatever comes of that.
-   *
-   * @param listed What has been shown all of the listing; undefined: nothing has, or there is no chain.
-   */
-  async #compareChain(saving: Saving, listed: ChainCheck | undefined): Promise<ChainLoss | undefined> {
-    try {
-      let chain = listed;
-      if (saving.leftover !== undefined) {
-        chain = await this.#openChain(saving);
-        // What a run before this one has listed nobody has held against the chain.
-        await chain?.lookAtAll();
-      }
-      const differing = await chain?.result();
-      if (differing === undefined) return undefined;
-      this.#outcome.warn(differing.warning);
-      this.#outcome.lostSealed = this.#outcome.lossFoundBy = undefined;
-      return this.#outcome.chainLost = differing.lost;
-    } catch (error) {
-      if (!(error instanceof CouchError)) throw error;
-      const why = `The backups before could not be compared with CouchDB: ${this.#outcome.describe(error)}`;
-      this.#context.log.warn("the chain before is not compared", { error: this.#outcome.describe(error) });
-      this.#outcome.warn(why);
-      return undefined;
-    }
-  }
-
-  /**
-   * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was
-   * said `last.json` tells, where a run is entered when its report is told; a loss is rather told twice than never.
-   */
-  async #tellUntold(ofTask: Saving["ofTask"]): Promise<void> {
-    const found = this.#task.increments === undefined ? undefined : await ofTask;
-    if (found === undefined || typeof found === "string") return;
-    const { previous, folder, name } = found;
-    if (previous.chain_lost === undefined) return;
-    const { log } = this.#context;
-    if (await this.#hasTold(previous.run)) return;
-    this.#outcome.warn(describeUntold(previous, joinKey(folder, name)));
-    this.#outcome.chainLost = previous.chain_lost;
-    this.#outcome.lossFoundBy = previous.run;
-    this.#outcome.lostSealed = previous.sealed?.age;
-    const { documents, up_to } = previous.chain_lost;
-    log.error("earlier backups lack documents; the run that found this ended before it reported it", {
-      documents,
-      before: up_to,
-    });
-  }
-
-  /** Whether another run has made a backup, and has reported what it had found. */
-  async #isLossTold({ run, chain_lost: lost }: Manifest): Promise<boolean> {
-    return lost !== undefined && run !== this.#context.run && await this.#hasTold(run);
-  }
-
-  /** Whether a run of the task has reported what it had found. */
-  async #hasTold(run: string): Promise<boolean> {
-    const { repository, log, signal } = this.#context;
-    try {
-      const last = await readLastRun(repository, this.#task.name, { signal });
-      return last !== undefined && hasToldLosses(last, run);
-    } catch (error) {
-      if (!isOutOfReach(error)) throw error;
-      log.warn("what the last run has said is unknown", { error: describeError(error) });
-      return false;
-    }
   }
 
   /** Saves what has changed since the backup before. @throws FullNeeded where that does not do. */
@@ -518,15 +451,6 @@ export class DatabaseBackup {
     const counts = new DocumentCounts(this.#context, this.#database, found);
     this.#outcome.manifest = undefined;
     await this.#saveFull({ ...saving, ...found, counts, state, leftover: undefined }, reason);
-  }
-
-  /** The chain that a full backup follows on, to be compared with its listing; undefined where there is none. */
-  async #openChain({ ofTask, counts, origin }: Saving): Promise<ChainCheck | undefined> {
-    const found = this.#task.increments === undefined ? undefined : await ofTask;
-    if (found === undefined || typeof found === "string") return undefined;
-    const createdAt = origin.properties.instance_start_time;
-    const isSealed = codecOf(this.#task).recipients !== undefined;
-    return await ChainCheck.open(this.#context, { ...found, database: this.#database, counts, createdAt, isSealed });
   }
 
   /** What the manifest says of the states that were seen. */

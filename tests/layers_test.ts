@@ -240,6 +240,11 @@ Deno.test("src/ and lambda/ declare nothing with using: Node 22, which the packa
   assertEquals(found.map(([file]) => file), []);
 });
 
+Deno.test("nothing is added to a sum that was read before a wait: what others add meanwhile would be lost", () => {
+  const found = [...codes].filter(([, text]) => /[+*-]=\s*\(*await\b/.test(withoutComments(text)));
+  assertEquals(found.map(([file]) => file), []);
+});
+
 Deno.test("no test changes what its process has as a whole, for test files run side by side in one", async () => {
   const changes =
     /\bDeno\.(env\.(set|delete)|chdir|umask|exitCode\s*=)|\bprocess\.(env(\.\w+|\[.+?\])\s*\??=[^=]|chdir|umask)/;

@@ -161,7 +161,8 @@ export async function verifyAll(
       (backup, signal) => shares.within(backup, () => verifyOne(backup, signal)),
       { limit: shares.limit, signal },
     );
-    report.backups_in_all -= await vanished.settle({ signal });
+    const expired = await vanished.settle({ signal });
+    report.backups_in_all -= expired;
   } finally {
     progress.runFinished();
   }

@@ -72,7 +72,8 @@ async function sizeOfUnsaved(
     infos.expect(unsaved);
     const addSize = async (database: string, signal: AbortSignal) => {
       try {
-        bytes += (await infos.first(database, { signal })).info.external_bytes;
+        const { info } = await infos.first(database, { signal });
+        bytes += info.external_bytes;
       } catch (error) {
         // It may have been deleted since it was listed.
         if (!(error instanceof CouchError && error.facts.status === 404)) throw error;

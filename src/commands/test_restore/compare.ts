@@ -71,7 +71,8 @@ export async function compareWithDatabase(archive: Archive, context: CompareCont
     const id = document.id ?? "";
     const isNext = !batch.has(id);
     if (isNext && (batch.size >= DOCUMENTS_AT_ONCE || bytes >= BYTES_AT_ONCE)) await compareBatch();
-    bytes += await addLeaf(batch, id, document);
+    const added = await addLeaf(batch, id, document);
+    bytes += added;
     result.leafRevisions++;
     if (isNext) result.documents++;
   }

@@ -26,6 +26,11 @@ export function explainUnknownKey(path: KeyPath, key: string): string {
   if (firstWord !== undefined && known.includes(firstWord)) {
     return `is unknown; is a colon missing after "${firstWord}"?`;
   }
+  // Between { and } YAML takes `login:"admin"` for one word.
+  const beforeColon = /^([\w-]+):/.exec(key)?.[1];
+  if (beforeColon !== undefined && known.includes(beforeColon)) {
+    return `is unknown; is a space missing after the colon of "${beforeColon}"?`;
+  }
   const home = Object.entries(SECTIONS).find(([, keys]) => keys.includes(key))?.[0];
   if (home === "") return "is unknown here; it belongs to the top level";
   if (home !== undefined) return `is unknown here; it belongs under "${home}"`;

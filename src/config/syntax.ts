@@ -4,6 +4,7 @@
  * with a caret below it. Pure.
  */
 import { hideInLine, keyAbove } from "./disclosure.ts";
+import { CLOSING, findWrongMark } from "./marks.ts";
 import type { TextPlace } from "./places.ts";
 
 /** What the YAML parser says of a text it refuses. */
@@ -43,7 +44,7 @@ export function findTab(text: string, keys: KeySets): SyntaxProblem | undefined 
 export function explainSyntax(text: string, complaint: ParserComplaint, keys: KeySets): SyntaxProblem {
   const lines = text.split(/\r?\n/);
   complaint = placedInLine(complaint, lines);
-  const mistake = findMissingColon(lines, complaint.line, keys) ?? findOpenQuote(lines, complaint) ??
+  const mistake = findMissingColon(lines, complaint.line, keys) ?? findMark(lines, complaint) ??
     findReserved(lines, complaint.line);
   if (mistake !== undefined) return { ...mistake, excerpt: excerptOf(lines, mistake, keys) };
   return {
@@ -73,6 +74,12 @@ function describeComplaint(complaint: ParserComplaint, line: string): Pick<Synta
   }
   if (problem.includes("more than 1 document")) {
     return { problem, hint: 'A config is one document: remove the line "---", or what stands below it' };
+  }
+  if (isOfEscape(complaint)) {
+    return { problem, hint: "Write each \\ twice in double quotes, or put the value in single quotes" };
+  }
+  if (problem.includes("missing comma")) {
+    return { problem, hint: "Put a comma between two values, and values in quotes" };
   }
   // What the parser quotes is an alias or a tag, and can be a password that begins with "*" or "!".
   const shown = problem.replace(/\s*(?:!<|").*[">]/, "");
@@ -118,15 +125,31 @@ function placedInLine({ message, line, column }: ParserComplaint, lines: string[
   return { message, line, column: column < 1 ? first : column };
 }
 
-/** A quoted value may go on over several lines, but hardly does; the parser stops where the next quote opens. */
-function findOpenQuote(lines: string[], { line, message }: ParserComplaint): Mistake | undefined {
-  if (/escape/.test(message)) return undefined;
-  const open = /^(\s*(?:- +)?(?:["']?[\w-]+["']?\s*:\s+)?)(?:"(?:[^"\\]|\\.)*|'(?:[^']|'')*)$/;
-  const index = lines.slice(0, line).findIndex((text) => open.test(text));
-  if (index < 0) return undefined;
-  const column = open.exec(lines[index]!)![1]!.length + 1;
-  const hint = "Close the quote at the end of the value";
-  return { line: index + 1, column, problem: "A quote opens here and is not closed in this line", hint };
+/** A quote or bracket that does not end where it should: the parser stops far behind it. */
+function findMark(lines: string[], complaint: ParserComplaint): Mistake | undefined {
+  if (isOfEscape(complaint)) return undefined;
+  const found = findWrongMark(lines, complaint.line);
+  if (found === undefined) return undefined;
+  const { mark, fault, line, column } = found;
+  const isQuote = mark === '"' || mark === "'";
+  if (fault === "open" && isQuote) {
+    const hint = "Close the quote at the end of the value";
+    return { line, column, problem: "A quote opens here and is not closed in this line", hint };
+  }
+  if (fault === "open") {
+    const hint = `Write "${CLOSING[mark]}" behind the last value`;
+    return { line, column, problem: `A "${mark}" opens here and is not closed`, hint };
+  }
+  if (fault === "unquoted") {
+    return { line, column, problem: `A value with "${mark}" in it is not in quotes`, hint: "Put the value in quotes" };
+  }
+  const others = mark === "'" ? "double" : "single";
+  const hint = `Close each quote at the end of its value, and put a value with ${mark} in it in ${others} quotes`;
+  return { line, column, problem: "A quote closes here, and more stands behind it", hint };
+}
+
+function isOfEscape({ message }: ParserComplaint): boolean {
+  return message.includes("escape");
 }
 
 /** A value that begins with a character that no value may begin with unless it is in quotes. */

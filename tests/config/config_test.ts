@@ -433,6 +433,14 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     message: ['3:3: Key "database.pasword" is unknown; did you mean "password"?'],
   },
   {
+    what: "keys between brackets that lack the space after their colons",
+    text: `database: {url: http://h, login:"admin", password:"hunter2"}\n${TASK}${BUCKET}`,
+    message: [
+      '1:27: Key "database."login ***"" is unknown; is a space missing after the colon of "login"?',
+      '1:42: Key "database."password ***"" is unknown; is a space missing after the colon of "password"?',
+    ],
+  },
+  {
     what: "a key in the wrong mapping",
     text: `${DATABASE}${TASK}${BUCKET}chunk: 5\nloki:\n  url: http://l\n  prefix: x\n`,
     message: [
@@ -840,8 +848,48 @@ const SYNTAX_ERRORS: { what: string; text: string; message: string; hint?: strin
   {
     what: "a list that is not closed",
     text: "loki: {labels: [a, b}}\n",
+    message: '1:16: A "[" opens here and is not closed\n  1 | loki: {labels: [a, b}}\n    |                ^',
+    hint: 'Write "]" behind the last value',
+  },
+  {
+    what: "a list that is not closed, below a quoted value of two lines",
+    text: 'prefix: "a\n  b"\nloki:\n  labels: ["a", "b"\nbucket: x\n',
+    message: '4:11: A "[" opens here and is not closed\n  4 |   labels: ["a", "b"\n    |           ^',
+    hint: 'Write "]" behind the last value',
+  },
+  {
+    what: "a quote between brackets that is not closed",
+    text: 'task:\n  a:\n    databases: ["a", "b]\nbucket: "x"\n',
     message:
-      "1:21: Cannot read flow collection: missing comma between flow collection entries\n  1 | loki: {labels: [a, b}}\n    |                     ^",
+      '3:22: A quote opens here and is not closed in this line\n  3 |     databases: ["a", "b]\n    |                      ^',
+    hint: "Close the quote at the end of the value",
+  },
+  {
+    what: "a quote within quotes",
+    text: "database: {login: x, password: 'hun'ter2', url: x}\n",
+    message: "1:36: A quote closes here, and more stands behind it\n" +
+      "  1 | database: {login: x, password: ***\n    |                                   ^",
+    hint: "Close each quote at the end of its value, and put a value with ' in it in double quotes",
+  },
+  {
+    what: "a missing comma",
+    text: 'loki: {labels: "a" tenant: "b"}\n',
+    message: "1:20: Cannot read flow collection: missing comma between flow collection entries\n" +
+      '  1 | loki: {labels: "a" tenant: "b"}\n    |                    ^',
+    hint: "Put a comma between two values, and values in quotes",
+  },
+  {
+    what: "a pattern between brackets without quotes",
+    text: "task:\n  a:\n    databases: [[a-z].*]\n",
+    message: '3:17: A value with "[" in it is not in quotes\n  3 |     databases: [[a-z].*]\n    |                 ^',
+    hint: "Put the value in quotes",
+  },
+  {
+    what: "a backslash in double quotes",
+    text: 'prefix: "a\n  b"\nbucket: "C:\\dir"\n',
+    message:
+      '3:13: Cannot read double quoted scalar: unknown escape sequence\n  3 | bucket: "C:\\dir"\n    |             ^',
+    hint: "Write each \\ twice in double quotes, or put the value in single quotes",
   },
   {
     what: "wrong indentation",

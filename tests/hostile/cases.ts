@@ -119,7 +119,7 @@ export function problemOfText(text: string): string | undefined {
   if (text.trim() === "") return "An error without words";
   if (text.length > LONGEST_MESSAGE) return `A message of ${text.length} characters: ${text.slice(0, 500)}…`;
   const trace =
-    /\b(?:Type|Range|Reference|Syntax)Error: .*|^ {4}at .*|Cannot read propert.*|is not a function.*|is not iterable.*/m
+    /\b(?:Type|Range|Reference|Syntax)Error: .*|^ {4}at .*(?:\w+:|<anonymous>).*:\d+.*|Cannot read propert.*|is not a function.*|is not iterable.*/m
       .exec(text);
   if (trace !== null) return `It speaks of its own insides: ${trace[0]}\n${text}`;
   return secretIn(text);

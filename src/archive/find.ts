@@ -240,6 +240,9 @@ function nothingAt(path: string, tried: readonly string[]): ArchiveError {
   return new ArchiveError(
     `There is no backup at "${path}": looked at ${tried.join(", ")}`,
     { key: path, expected: "a manifest or chunks", found: "neither" },
-    { hint: '"couchdb-backup list backups" shows the backups there are' },
+    { hint: `"couchdb-backup list backups" shows the backups there are${path.includes("/") ? "" : PATHS}` },
   );
 }
+
+/** How a day and a moment are written, for who wrote them in another way, as `yesterday` or `30.11.2026`. */
+const PATHS = '; a day is written "2026-10-22", a moment "2026-11-25T18:05Z", and the newest backup is "latest"';

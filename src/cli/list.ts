@@ -5,12 +5,23 @@ import type { Size, SizesReport } from "../commands/sizes.ts";
 import { commandLine } from "../command_line.ts";
 import { counted, formatCount, formatInstant, formatSeconds, formatSize } from "../observe/figures.ts";
 import { printable } from "../observe/logfmt.ts";
+import { nearest } from "../nearest.ts";
 import { shortenMiddle } from "../observe/text_width.ts";
 import { shellWord } from "../shell_word.ts";
 import type { Command } from "./command.ts";
 import { readMoment } from "./flag_values.ts";
 import { withSession } from "./session.ts";
 import { type Column, fitTable } from "./table.ts";
+
+const SUBJECTS = ["backups", "databases"];
+
+/** What was meant by a word that is none of the subjects: one of them, a database, or the config. */
+function hintForSubject(word: string): string {
+  const near = nearest(word, SUBJECTS);
+  if (near !== undefined) return `Did you mean "${near}"?`;
+  return `"${commandLine("list", ["--database", word])}" lists the backups of that database; a config needs a "." or ` +
+    'a "/" in its name, or --config before it';
+}
 
 export const command: Command = {
   name: "list",
@@ -46,7 +57,7 @@ export const command: Command = {
   // A name with a "." or a "/" is no subject: it is the config.
   operands: { least: 0, most: 1, isConfig: (operand) => /[./]|^-$/.test(operand) },
   operandHelp: [
-    { name: "backups | databases", summary: "what to list; backups by default", values: ["backups", "databases"] },
+    { name: "backups | databases", summary: "what to list; backups by default", values: SUBJECTS },
   ],
   exits: { ok: "also if there are none", couchdb: "CouchDB (list databases)", store: "the store" },
   examples: [
@@ -62,7 +73,7 @@ export const command: Command = {
     const [what = "backups"] = call.operands;
     if (what !== "backups" && what !== "databases") {
       throw new UsageError(`"list" cannot list "${what}"`, {
-        hint: 'It lists "databases" or "backups"; a config needs a "." or a "/" in its name, or --config before it',
+        hint: hintForSubject(what),
       });
     }
     const filter = { match: call.listIfGiven("match") };

@@ -5,6 +5,7 @@
 import { lstat, open, rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { describeError, EXIT, ProgramError } from "../errors.ts";
+import { errorCode } from "../system_error.ts";
 
 /** What lies there is the system's: a file in the place of /dev/stdout would be there for every program. */
 const OF_THE_SYSTEM = /^\/(?:dev(?!\/shm\/)|proc|sys)(?:\/|$)/;
@@ -59,7 +60,7 @@ async function isOther(path: string): Promise<boolean> {
     const found = await lstat(path);
     return !found.isFile() && !found.isSymbolicLink();
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    if (errorCode(error) === "ENOENT") return false;
     throw error;
   }
 }

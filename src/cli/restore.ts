@@ -6,7 +6,7 @@ import { exitCodeOfRestore, type RestoreReport } from "../commands/restore/repor
 import { commandLine } from "../command_line.ts";
 import type { Config } from "../config/config.ts";
 import { parseAddress } from "../config/values.ts";
-import { parseInstant } from "../dates.ts";
+import { parseDate, parseInstant } from "../dates.ts";
 import { UsageError } from "../errors.ts";
 import { BACKUP_PATH, type Command, IDENTITY_FLAG } from "./command.ts";
 import { readFleetRequest, restoreAll } from "./restore_all.ts";
@@ -128,11 +128,7 @@ export const command: Command = {
     const stray = ALL_ONLY.find((name) => call.isGiven(name));
     if (stray !== undefined) throw new UsageError(`--${stray} goes with --all`);
     const [database = "", path] = call.operands;
-    if (path === undefined) {
-      throw new UsageError(`"restore" is missing an argument: which backup of "${database}"`, {
-        hint: `${commandLine("restore", [database, "latest"])}, or ${commandLine("restore", ["--all", database])}`,
-      });
-    }
+    if (path === undefined) throw missingOperand(database);
     const ids = call.listIfGiven("id");
     if (call.isOn("as-new-revision") && ids === undefined) {
       throw new UsageError("--as-new-revision goes with --id", {
@@ -161,10 +157,27 @@ export const command: Command = {
 /** Flags that mean nothing for one database. */
 const ALL_ONLY = ["match", "exclude", "map", "parallel", "gone"] as const;
 
+/** What is missing beside the only operand: the backup of a database, or the database of a moment. */
+function missingOperand(operand: string): UsageError {
+  const [, moment = "", name] = /^([^/]+)(?:\/(.+))?$/.exec(operand) ?? [];
+  if (!isMoment(moment)) {
+    return new UsageError(`"restore" is missing an argument: which backup of "${operand}"`, {
+      hint: `${commandLine("restore", [operand, "latest"])}, which takes the newest`,
+    });
+  }
+  const hint = name === undefined
+    ? `${commandLine("restore", ["--all", moment])} restores all of them; the name of one stands before "${moment}"`
+    : commandLine("restore", [name, moment]);
+  return new UsageError(`"restore" is missing an argument: which database "${operand}" is restored into`, { hint });
+}
+
+function isMoment(text: string): boolean {
+  return text === "latest" || parseDate(text) !== undefined || parseInstant(text) !== undefined;
+}
+
 /** The words after --all for a database and a moment, whichever of them was given first. */
 function momentFirst(first: string, second: string): string[] {
-  const isMoment = first === "latest" || parseInstant(first) !== undefined;
-  const [moment, database] = isMoment ? [first, second] : [second, first];
+  const [moment, database] = isMoment(first) ? [first, second] : [second, first];
   return [moment, "--match", database];
 }
 

@@ -3,7 +3,7 @@
  * stops it. Made here, closed here, so that a command is only its own work.
  */
 import { type Config, loadConfig } from "../config/config.ts";
-import { UsageError } from "../errors.ts";
+import { ConfigError, UsageError } from "../errors.ts";
 import { chosenFormat, type LogFormat, type LogOptions, type OpenLog } from "../observe/log.ts";
 import { openProgressLines } from "../observe/progress.ts";
 import { openProgressBars } from "../observe/progress_bars.ts";
@@ -15,6 +15,8 @@ import { type Call, LOG_FORMATS } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
 import type { Output, Shell } from "./shell.ts";
+import { shellWord } from "../shell_word.ts";
+import { errorCode } from "../system_error.ts";
 
 /** Log events that the command's result or error repeats, so a person need not see them. */
 const TOLD_AT_THE_END = {
@@ -35,8 +37,27 @@ export async function withSession<T>(call: Call, work: (session: Session) => Pro
 }
 
 /** The config that a call names: the file, standard input, or what the environment says. */
-export async function loadCallConfig({ configPath, shell }: Call, env: Shell["env"] = shell.env): Promise<Config> {
-  return await loadConfig({ path: configPath, env, readStandardInput: shell.readStandardInput });
+export async function loadCallConfig(
+  { command, configPath, shell }: Call,
+  env: Shell["env"] = shell.env,
+): Promise<Config> {
+  try {
+    return await loadConfig({ path: configPath, env, readStandardInput: shell.readStandardInput });
+  } catch (error) {
+    const asDatabase = configPath !== undefined && command.flags.some(({ name }) => name === "database")
+      ? explainDatabase(configPath, error)
+      : undefined;
+    throw asDatabase ?? error;
+  }
+}
+
+/** Where the last word is no file and looks like a database, as in `backup orders`: how a database is named. */
+function explainDatabase(word: string, error: unknown): ConfigError | undefined {
+  const isAbsent = error instanceof ConfigError && errorCode(error.cause) === "ENOENT";
+  if (!isAbsent || /[./]|^-$/.test(word)) return undefined;
+  return new ConfigError(error.message, error.place, {
+    hint: `It is taken for the config, which comes last; --database ${shellWord(word)} names a database`,
+  });
 }
 
 /** The same with a config that has been read. */

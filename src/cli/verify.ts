@@ -10,6 +10,7 @@ import { exitCodeOfVerify, verify, type VerifyReport } from "../commands/verify.
 import { exitCodeOfVerifyAll, type VerifyAllReport } from "../commands/verify_all.ts";
 import { BACKUP_PATH, type Call, type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";
 import { withSession, withSurroundings } from "./session.ts";
+import { errorCode } from "../system_error.ts";
 
 /** More unreadable documents than these are counted in the text; `--json` and the log have them all. */
 const SHOWN_UNREADABLE = 20;
@@ -140,7 +141,7 @@ async function needsNoConfig(call: Call, path: string): Promise<boolean> {
   } catch (error) {
     // A config that is there and wrong, or cannot be read, is an error that the session reports.
     const cause = error instanceof ConfigError ? error.cause : undefined;
-    return cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+    return errorCode(cause) === "ENOENT";
   }
 }
 

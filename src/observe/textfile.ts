@@ -10,6 +10,7 @@ import { describeError } from "../errors.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import type { RunReport } from "../archive/report.ts";
 import { formatMetrics, formatProof, mergeMetrics, type MetricsOptions } from "./metrics.ts";
+import { errorCode } from "../system_error.ts";
 
 /**
  * Writes the metrics of a report into the file at `path`, which should end in `.prom`. Never rejects. Of two runs that
@@ -75,7 +76,7 @@ async function readPrevious(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+    if (errorCode(error) === "ENOENT") return "";
     throw error;
   }
 }

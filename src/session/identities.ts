@@ -2,6 +2,7 @@
  * The identities that open sealed backups. In: files, or a secret's ARN. Out: the identities, read only when the first
  * sealed backup is met, as a machine that makes backups has none.
  */
+import type { Stats } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { AwsOptions } from "../aws/options.ts";
 import { parseIdentities } from "../codec/age_header.ts";
@@ -26,11 +27,15 @@ export interface IdentitySource {
 const MOST_BYTES = 1 << 20;
 
 /**
- * Who else may read a file that holds a secret key, and the command that prevents it; undefined if only the owner may.
- * The group counts as somebody else, as its members are unknown.
+ * Who else may read a file that holds a secret key, and the command that prevents it; undefined if only the owner may,
+ * and of what is no file. The group counts as somebody else, as its members are unknown.
  */
-export function otherReaders(mode: number, file: string): { who: string; hint: string } | undefined {
-  if ((mode & 0o044) === 0) return undefined;
+export function otherReaders(
+  found: Pick<Stats, "mode" | "isFile">,
+  file: string,
+): { who: string; hint: string } | undefined {
+  const { mode } = found;
+  if (!found.isFile() || (mode & 0o044) === 0) return undefined;
   const who = (mode & 0o004) === 0 ? "its group" : "everybody on this machine";
   return { who, hint: `chmod go-rwx ${shellWord(file)}` };
 }
@@ -76,11 +81,12 @@ async function readIdentityFile(file: string, log: Log): Promise<string[]> {
     });
   }
   let text: string;
+  let found: Stats;
   try {
-    const { mode, size } = await stat(file);
-    if (size > MOST_BYTES) throw new UsageError(`The identity file "${file}" has more than 1 MiB, so it is not one`);
-    const others = otherReaders(mode, file);
-    if (others !== undefined) log.warn(`identity file can be read by ${others.who}`, { file, hint: others.hint });
+    found = await stat(file);
+    if (found.size > MOST_BYTES) {
+      throw new UsageError(`The identity file "${file}" has more than 1 MiB, so it is not one`);
+    }
     text = await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof UsageError) throw error;
@@ -90,7 +96,11 @@ async function readIdentityFile(file: string, log: Log): Promise<string[]> {
     });
   }
   try {
-    return await parseIdentities(text);
+    const identities = await parseIdentities(text);
+    // Not before it is known to be one: what is named by mistake, as a folder that all share, is to stay readable.
+    const others = otherReaders(found, file);
+    if (others !== undefined) log.warn(`identity file can be read by ${others.who}`, { file, hint: others.hint });
+    return identities;
   } catch (error) {
     if (!(error instanceof CodecError)) throw error;
     throw new UsageError(`Cannot use the identity file "${file}": ${error.message}`, {

@@ -25,6 +25,7 @@ import { codecOf, isSealing } from "../task/task.ts";
 import type { Certificates } from "./certificates.ts";
 import { spaceProbe } from "./disk_space.ts";
 import { lokiLabels } from "./log.ts";
+import { errorCode } from "../system_error.ts";
 
 /** For Loki's answer. */
 const PATIENCE_MS = 5000;
@@ -195,13 +196,13 @@ function modeProbes({ file, holdsSecret, database, identityFile }: Config): Prob
     async run(): Promise<string | Found> {
       const found = await stat(path).catch(notThere);
       // A program that uses the library may have the text from elsewhere, and a name for it that is no file's.
-      if (found === undefined) return `"${path}" is not a file on this machine`;
+      if (found?.isFile() !== true) return `"${path}" is not a file on this machine`;
       const mode = found.mode & 0o777;
       const shown = `0${mode.toString(8).padStart(3, "0")}`;
       const holdsKey = check === "identity_file_mode";
       // A service's passwords are read through its group; what opens backups is no service's.
       const others = holdsKey
-        ? otherReaders(mode, path)
+        ? otherReaders(found, path)
         : (mode & 0o004) === 0
         ? undefined
         : { who: "everybody on this machine", hint: `chmod o-rwx ${shellWord(path)}` };
@@ -215,6 +216,6 @@ function modeProbes({ file, holdsSecret, database, identityFile }: Config): Prob
 
 /** Undefined for a file that is not there; anything else is thrown on. */
 function notThere(error: unknown): undefined {
-  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+  if (errorCode(error) === "ENOENT") return undefined;
   throw error;
 }

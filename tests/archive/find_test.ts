@@ -181,6 +181,10 @@ Deno.test("findArchive() says what it looked at when there is nothing, and asks 
     assertStringIncludes(error.message, tried);
   }
   await assertRejects(() => findArchive(context, "./no/such", "a/b"), ArchiveError, "no such file or folder");
+  for (const path of ["yesterday", "25.11.2026", "18:05"]) {
+    const { hint } = await assertRejects(() => findArchive(context, path, "a/b"), ArchiveError);
+    assertStringIncludes(hint!, 'a day is written "2026-10-22", a moment "2026-11-25T18:05Z"');
+  }
   const byDate = () => findArchive(context, "2020-01-02/x/y", "a/b");
   assertStringIncludes((await assertRejects(byDate, ArchiveError)).message, "2020/01/02/couchdb/x%252Fy");
   await assertRejects(() => findArchive(context, `file://${root}/none`, "a/b"), ArchiveError, "no such file or folder");

@@ -363,6 +363,21 @@ Deno.test("main() explains what is wrong with a command line, with exit code 2",
       "Allowed are auto, terminal, plain, json, journald",
     ],
     [["backup", `${desk.folder}/missing.yaml`], "missing.yaml: Cannot read the config", "Name a readable file"],
+    [["backup", "orders"], "orders: Cannot read the config", "--database orders names a database"],
+    [["list", "backups", "orders"], "orders: Cannot read the config", "--database orders names a database"],
+    [["list", "orders", "--config", path], '"list" cannot list "orders"', '--database orders" lists the backups'],
+    [["list", "database", "--config", path], '"list" cannot list "database"', 'Did you mean "databases"?'],
+    [["restore", "orders", "--config", path], "which backup of", "orders latest, which takes the newest\n"],
+    [
+      ["restore", "2026-11-25T18:05Z", "--config", path],
+      'which database "2026-11-25T18:05Z" is restored into',
+      "--all 2026-11-25T18:05Z restores all of them; the name of one stands before",
+    ],
+    [
+      ["restore", "latest/orders", "--config", path],
+      'which database "latest/orders" is restored into',
+      " orders latest\n",
+    ],
   ];
   for (const [args, message, hint] of cases) {
     const { code, out, err } = await run(args);

@@ -149,6 +149,7 @@ Deno.test("An identity that is none is told without its content, and one that ot
   await place.write("open.key", `${ours}\n`, 0o644);
   const cases: [file: string, message: RegExp][] = [
     [place.path("none.key"), /Cannot read the identity file ".*none.key"/],
+    [place.path("."), /Cannot read the identity file/],
     [place.path("public.key"), /Line 1 is a public key, which opens nothing/],
     [place.path("ssh.key"), /Line 1 begins a key of another kind/],
     [ours, /The secret key itself is given as an identity/],
@@ -159,6 +160,8 @@ Deno.test("An identity that is none is told without its content, and one that ot
     assertEquals(code, 2, err);
     assertMatch(err, message);
     assert(!err.includes("hunter2") && !err.includes(ours), err);
+    // What was named by mistake, such as /tmp, must not be closed to all others.
+    assert(!err.includes("chmod"), err);
   }
   const { code, err } = await place.run(SEALED, "export", "a", "latest", "--identity", place.path("open.key"));
   assertEquals(code, 0);

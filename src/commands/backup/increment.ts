@@ -282,7 +282,10 @@ export function whyNotAfter(
   if (changed.length > 0) return `the last backup was made with other options: ${changed.join(", ")}`;
   // Each of the recipients has to be able to read the whole chain, and who is none any more nothing of it.
   if (!haveSameRecipients(recipients, others)) {
-    return recipients === undefined ? "the last backup is not sealed" : "the last backup is sealed to others";
+    if (recipients === undefined) return "the last backup is not sealed";
+    return others === undefined
+      ? "the last backup is sealed, and this one is not"
+      : "the last backup is sealed to others";
   }
   const [before, now] = [was.instance_start_time, is.instance_start_time];
   if (before !== null && now !== null && before !== now) return "the database was deleted and created again";

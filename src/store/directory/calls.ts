@@ -6,7 +6,7 @@
  */
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { errorCode } from "./error.ts";
+import { errorCode } from "../../system_error.ts";
 
 /** What `statfs` calls local file systems of Linux; those of other systems have small numbers. */
 const LOCAL_TYPES: ReadonlySet<number> = new Set([

@@ -1,4 +1,5 @@
 /** What the file system's error codes mean for a store in a folder, and what an operator does about each. Pure. */
+import { errorCode } from "../../system_error.ts";
 import { describeError, StoreError } from "../../errors.ts";
 
 /** What was being done to an object, as it stands in a message. */
@@ -43,12 +44,6 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   EIO: ["the device failed to read or write", "Check the disk and the kernel log"],
   ESTALE: ["the network file system has lost the file", "Check the connection to the file server, then run again"],
 };
-
-/** The code of a system error, `""` for anything else. */
-export function errorCode(error: unknown): string {
-  if (typeof error !== "object" || error === null || !("code" in error)) return "";
-  return typeof error.code === "string" ? error.code : "";
-}
 
 /** Turns a failure of node:fs into the error that the program reports. */
 export function directoryError(error: unknown, place: DirectoryPlace): StoreError {

@@ -10,7 +10,8 @@ import { join } from "node:path";
 import { describeError, StoreError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import type { FileCalls } from "./calls.ts";
-import { type DirectoryAction, directoryError, errorCode } from "./error.ts";
+import { type DirectoryAction, directoryError } from "./error.ts";
+import { errorCode } from "../../system_error.ts";
 
 /** The marker, in the bucket folder itself. It may be empty; store.list() does not show it. */
 export const MARKER_NAME = ".couchdb-backup";

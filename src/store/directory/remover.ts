@@ -9,7 +9,8 @@ import { checkKey } from "../key.ts";
 import type { Remover } from "../remover.ts";
 import type { StoreCallOptions } from "../store.ts";
 import { FileCalls } from "./calls.ts";
-import { directoryError, errorCode } from "./error.ts";
+import { directoryError } from "./error.ts";
+import { errorCode } from "../../system_error.ts";
 import { Mount } from "./mount.ts";
 
 /** Deletes files below one folder. */

@@ -9,7 +9,8 @@ import { setImmediate as turn } from "node:timers/promises";
 import type { Log } from "../../observe.ts";
 import { allEnded } from "../../parallel.ts";
 import { type FileCalls, sync } from "./calls.ts";
-import { directoryError, errorCode } from "./error.ts";
+import { directoryError } from "./error.ts";
+import { errorCode } from "../../system_error.ts";
 
 /**
  * What `fsync` answers for a file or a folder where the file system has no such thing: SMB shares, exFAT, FUSE. What

@@ -113,7 +113,7 @@ Deno.test("A history in clear, then sealed, to others, and in zstd comes back ex
     [SEALED_ZSTD, "incremental"],
     [{ ...SEALED, recipients: [toOthers, to] }, "full", /the last backup is sealed to others/],
     [{ ...SEALED, recipients: [to, toOthers] }, "incremental"],
-    [undefined, "full", /the last backup is sealed to others/],
+    [undefined, "full", /the last backup is sealed, and this one is not/],
   ];
   place.identities = [ours];
   for (const [at, [codec, kind, because]] of runs.entries()) {

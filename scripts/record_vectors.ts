@@ -30,6 +30,9 @@ const COUCH_URL = "http://127.0.0.1:5984";
 const SECURITY =
   '{"admins":{"names":["ann"],"roles":[]},"members":{"names":[],"roles":["staff"]},"n":9007199254740993}';
 
+/** The tombstones that "orders" has behind the first run of format 2. */
+const DELETED = ["deleted-before", "deleted-meanwhile"];
+
 const RECORDS = {
   format1: recordFormat1,
   format2: recordFormat2,
@@ -78,13 +81,63 @@ interface RecordedRun {
   stop?: AbortSignal;
 }
 
+/** Where runs are recorded from, and to. */
+interface Recording {
+  /** The folder of the repository. */
+  repository: string;
+  server: FakeCouchDb;
+  /** The server's address, where its feed comes in short pages. */
+  url: string;
+}
+
 async function recordFormat2(folder: URL): Promise<void> {
   const repository = await emptyRepository(folder);
   await using server = await startFakeCouchDb();
   await using feed = shortPages(server);
   await seedOrders(server);
+  const recording = { repository, server, url: feed.url };
+  const first = await recordChangedMeanwhile(recording);
+  const second = await recordWithoutHistories(recording);
+  const third = await recordUnfinished(recording);
 
-  // When the last page of the feed is asked for, documents of the first one, which are stored, are changed and deleted.
+  const orders = { database: "orders", security: SECURITY, revs_limit: 5, unreadable: [] };
+  const months = "backup/2026/11";
+  await writeVectors(folder, [
+    {
+      path: `${months}/25/couchdb/orders/manifest-20261125T060000Z-33333333.json`,
+      ...orders,
+      verify: 3,
+      restore: 3,
+      has_histories: true,
+      unreadable: ["unreadable"],
+      documents: first,
+    },
+    {
+      path: `${months}/25/couchdb/orders`,
+      ...orders,
+      verify: 0,
+      restore: 0,
+      has_histories: false,
+      documents: second,
+    },
+    {
+      path: `${months}/26/couchdb/orders`,
+      ...orders,
+      verify: 12,
+      restore: 12,
+      has_histories: true,
+      documents: third,
+    },
+  ]);
+  // What the program has found out of the store is no part of the format.
+  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+}
+
+/**
+ * When the last page of the feed is asked for, documents of the first one, which are stored, are changed and deleted;
+ * and one document cannot be read. @returns What the backup has.
+ */
+async function recordChangedMeanwhile({ repository, server, url }: Recording): Promise<LeafRevisions> {
   onceAfterPages(server, 2, async () => {
     await write(server, [
       '{"_id":"again","_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]},"state":"later"}',
@@ -93,79 +146,50 @@ async function recordFormat2(folder: URL): Promise<void> {
   });
   const broken = { ids: ["unreadable"], error: "internal_error", reason: "badmatch" };
   server.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "error rows", ...broken } });
-  await runBackup(repository, feed.url, {
+  await runBackup(repository, url, {
     run: "33333333-3333-4333-8333-333333333333",
     day: 25,
     hour: 6,
     task: { name: "with-histories" },
   });
-  const first = await readAllLeafRevisions(server, "orders", { also: ["deleted-meanwhile"] });
-  first.delete("unreadable");
-
-  // The second run of the day saves no histories. Ten changes, more than the revisions limit, come between two states.
   server.faults.clear();
+  const documents = await readAllLeafRevisions(server, "orders", { also: ["deleted-meanwhile"] });
+  documents.delete("unreadable");
+  return documents;
+}
+
+/**
+ * The second run of the day saves no histories. Ten changes, more than the revisions limit, come between two states of
+ * a document. @returns What the backup has.
+ */
+async function recordWithoutHistories({ repository, server, url }: Recording): Promise<LeafRevisions> {
   onceAfterPages(server, 2, async () => {
     for (let change = 1, _rev = "1-a"; change <= 10; change++) {
       const { json } = await couchOk(server, "PUT /orders/hot", { _rev, state: `after ${change} changes` });
       _rev = json.rev;
     }
   });
-  await runBackup(repository, feed.url, {
+  await runBackup(repository, url, {
     run: "44444444-4444-4444-8444-444444444444",
     day: 25,
     hour: 18,
     task: { name: "without-histories", revisions: false, tombstones: true },
   });
-  const also = ["deleted-before", "deleted-meanwhile"];
-  const second = withoutHistories(await readAllLeafRevisions(server, "orders", { also }));
+  return withoutHistories(await readAllLeafRevisions(server, "orders", { also: DELETED }));
+}
 
-  // The third one ends in the middle.
+/** A run that ends in the middle. @returns What it has stored. */
+async function recordUnfinished({ repository, server, url }: Recording): Promise<LeafRevisions> {
   const stop = new AbortController();
   const stopping = { kind: "run", run: () => stop.abort(new Error("stopped for the test vectors")) } as const;
   server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: stopping });
-  const third = { run: "55555555-5555-4555-8555-555555555555", day: 26, hour: 6, stop: stop.signal };
-  await runBackup(repository, feed.url, { ...third, task: { name: "with-histories" } }).catch((error) => {
+  const stopped = { run: "55555555-5555-4555-8555-555555555555", day: 26, hour: 6, stop: stop.signal };
+  await runBackup(repository, url, { ...stopped, task: { name: "with-histories" } }).catch((error) => {
     if (error !== stop.signal.reason) throw error;
   });
-  const whole = await readAllLeafRevisions(server, "orders", { also });
+  const all = await readAllLeafRevisions(server, "orders", { also: DELETED });
   const begun = await savedIds(`${repository}/backup/2026/11/26/couchdb/orders`);
-  await writeVectors(folder, [
-    {
-      path: "backup/2026/11/25/couchdb/orders/manifest-20261125T060000Z-33333333.json",
-      database: "orders",
-      verify: 3,
-      restore: 3,
-      has_histories: true,
-      security: SECURITY,
-      revs_limit: 5,
-      unreadable: ["unreadable"],
-      documents: first,
-    },
-    {
-      path: "backup/2026/11/25/couchdb/orders",
-      database: "orders",
-      verify: 0,
-      restore: 0,
-      has_histories: false,
-      security: SECURITY,
-      revs_limit: 5,
-      unreadable: [],
-      documents: second,
-    },
-    {
-      path: "backup/2026/11/26/couchdb/orders",
-      database: "orders",
-      verify: 12,
-      restore: 12,
-      has_histories: true,
-      security: SECURITY,
-      revs_limit: 5,
-      unreadable: [],
-      documents: new Map([...whole].filter(([id]) => begun.includes(id))),
-    },
-  ]);
-  // What the program has found out of the store is no part of the format.
-  await Deno.remove(`${repository}/backup/_store`, { recursive: true });
+  return new Map([...all].filter(([id]) => begun.includes(id)));
 }
 
 /**

@@ -57,44 +57,65 @@ export async function newerAttempts(repository: Repository, search: AttemptSearc
   return found;
 }
 
+/** What a run tells of the database. */
+type Told =
+  /** That it is not in a backup of this run: a sentence. */
+  | { kind: "missed"; sentence: string }
+  /** That the backup that was found is the one that is to be had. */
+  | { kind: "saved" }
+  /** That the task does not save it. */
+  | { kind: "unwanted" }
+  /** Nothing, and why that is. */
+  | { kind: "nothing"; sentence?: string | undefined };
+
+/**
+ * The sentence about one task. Of its runs, the newest first, the first one that tells of the database decides; what
+ * those before it say that saved nothing at all counts only where the task is to save the database.
+ */
 async function newerAttempt(
   repository: Repository,
   task: string,
   search: AttemptSearch,
 ): Promise<string | undefined> {
-  const { database, point, notAfter, now, signal } = search;
-  const { manifest, finishedAt } = point;
-  const taken = `The backup of ${toSecond(finishedAt)} is taken`;
-  // Runs and the manifest of their task go by the same clock; that of the store may differ.
-  const own = new Date(manifest.finished_at);
-  const isOwn = task === manifest.task;
-  const runs = (await listRuns(repository, task, { signal })).filter(({ at }) =>
-    !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter)
-  );
-  /** About the last run that says nothing of the database; it counts only where the task is to save the database. */
-  let other: string | undefined;
+  const { point, notAfter, now, signal } = search;
+  const isWanted = (at: Date) => !isOfFuture(at, now) && (notAfter === undefined || at <= notAfter);
+  const runs = (await listRuns(repository, task, { signal })).filter(({ at }) => isWanted(at));
+  let failure: string | undefined;
   for (const { at, read } of runs.slice(0, MOST_RUNS)) {
-    const run = await read();
-    if (notAfter !== undefined && begunAt({ at, run }) > notAfter) continue;
-    const isNewer = isLater({ at, run }, point);
-    if (!isNewer && other === undefined) return undefined;
-    const report = run?.tasks.find((one) => one.task === task);
-    const outcome = report?.databases.find((one) => one.database === database);
-    const begun = `The run of the task "${task}" of ${toSecond(at)}`;
-    if (outcome !== undefined) {
-      const what = isNewer ? describeOutcome(outcome, { database, own, isOwn }) : undefined;
-      return what === undefined ? other : `${begun} ${what}. ${taken}`;
-    }
-    if (report !== undefined && report.databases.length > 0 && tellsOf(report, { at, database })) {
-      if (isOwn && isNewer) return `${begun} did not have "${database}" any more. ${taken}`;
-      return isOwn ? other : undefined;
-    }
-    if (report?.error !== undefined) other ??= `${begun} saved nothing: ${report.error}. ${taken}`;
-    else if (report === undefined && isNewer) {
-      other ??= `${begun} has left no report: it is under way, or ended by force. ${taken}`;
-    }
+    const found = { at, run: await read() };
+    if (notAfter !== undefined && begunAt(found) > notAfter) continue;
+    if (!isLater(found, point) && failure === undefined) return undefined;
+    const told = tellOf(found, task, search);
+    if (told.kind === "saved") return failure;
+    if (told.kind === "unwanted") return undefined;
+    const { sentence } = told;
+    const ending = `The backup of ${toSecond(point.finishedAt)} is taken`;
+    const whole = sentence && `The run of the task "${task}" of ${toSecond(at)} ${sentence}. ${ending}`;
+    if (told.kind === "missed") return whole;
+    failure ??= whole;
   }
-  return isOwn ? other : undefined;
+  return task === point.manifest.task ? failure : undefined;
+}
+
+/** What a run of the task tells of the database; its sentences go on from "The run of …". */
+function tellOf({ at, run }: FoundRun, task: string, { database, point }: AttemptSearch): Told {
+  const isNewer = isLater({ at, run }, point);
+  const isOwn = task === point.manifest.task;
+  const report = run?.tasks.find((one) => one.task === task);
+  const outcome = report?.databases.find((one) => one.database === database);
+  if (outcome !== undefined) {
+    // Runs and the manifest of their task go by the same clock; that of the store may differ.
+    const own = new Date(point.manifest.finished_at);
+    const sentence = isNewer ? describeOutcome(outcome, { database, own, isOwn }) : undefined;
+    return sentence === undefined ? { kind: "saved" } : { kind: "missed", sentence };
+  }
+  if (report !== undefined && report.databases.length > 0 && tellsOf(report, { at, database })) {
+    if (!isOwn) return { kind: "unwanted" };
+    return isNewer ? { kind: "missed", sentence: `did not have "${database}" any more` } : { kind: "saved" };
+  }
+  if (report?.error !== undefined) return { kind: "nothing", sentence: `saved nothing: ${report.error}` };
+  if (report !== undefined || !isNewer) return { kind: "nothing" };
+  return { kind: "nothing", sentence: "has left no report: it is under way, or ended by force" };
 }
 
 /**

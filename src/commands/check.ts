@@ -81,7 +81,7 @@ export interface CheckContext {
 export async function checkSetup(context: CheckContext): Promise<CheckReport> {
   const checks: Check[] = [];
   const describe = (context.tasks ?? []).some(isSealing) ? describeDiscreetly : describeError;
-  const attempt = async (check: string, run: () => Promise<string | Found>): Promise<boolean> => {
+  const attempt = async (check: string, run: Try): Promise<boolean> => {
     const result = await tryOne(check, run, { ...context, describe });
     checks.push(result);
     const { ok, detail, hint, warning } = result;
@@ -113,11 +113,14 @@ export function exitCodeOfCheck({ ok, checks }: CheckReport): number {
 /** What was found where that is not all well. */
 export type Found = Pick<Check, "detail" | "hint" | "warning">;
 
-type Attempt = (check: string, run: () => Promise<string | Found>) => Promise<boolean>;
+/** What is tried: returns what was found, throws what is wrong. */
+type Try = () => string | Found | Promise<string | Found>;
+
+type Attempt = (check: string, run: Try) => Promise<boolean>;
 
 async function tryOne(
   check: string,
-  run: () => Promise<string | Found>,
+  run: Try,
   { describe, signal }: { describe: (error: unknown) => string; signal: AbortSignal },
 ): Promise<Check> {
   try {
@@ -136,68 +139,82 @@ export class CheckFailure extends ProgramError {
 }
 
 /** @returns Whether it answers, and lets the login see what there is. */
-async function checkCouch({ couch, log, tasks = [], now, signal }: CheckContext, attempt: Attempt): Promise<boolean> {
+async function checkCouch(context: CheckContext, attempt: Attempt): Promise<boolean> {
+  const { couch, log, tasks = [], now, signal } = context;
   let clock: Date | undefined;
   const isThere = await attempt("couchdb", async () => {
     const { version, date } = await couch.greet({ signal });
     clock = date;
-    if (version.localeCompare(FIRST_VERSION, "en", { numeric: true }) >= 0) return `CouchDB ${version} at ${couch.url}`;
-    throw new CheckFailure(`CouchDB ${version} at ${couch.url} is too old`, {
-      hint: `Documents are read with _bulk_get, which needs CouchDB ${FIRST_VERSION} or later`,
-    });
+    return describeVersion(couch, version);
   });
   if (!isThere) return false;
-  await attempt("couchdb_clock", async () => {
-    if (clock === undefined) return await Promise.resolve("The answer has no Date header to compare with");
-    // The header has whole seconds.
-    const differenceMs = Math.max(0, Math.abs(now().getTime() - clock.getTime()) - 1000);
-    const detail = `CouchDB's clock and this machine's differ by ${Math.round(differenceMs / 1000)} s`;
-    if (differenceMs <= MOST_CLOCK_DIFFERENCE_MS) return detail;
-    throw new CheckFailure(detail, {
-      hint: "Set both by NTP: schedules and S3 signatures depend on this machine's clock",
-    });
-  });
+  await attempt("couchdb_clock", () => compareClocks(clock, now()));
   let roles: string[] | undefined;
   await attempt("couchdb_rights", async () => {
     roles = await couch.sessionRoles({ signal });
-    if (roles.includes("_admin")) return "The login is a server admin";
-    throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is not a server admin`, {
-      hint:
-        "Set database.login to a server admin: others can neither list databases nor read those of which they are not members",
-    });
+    return describeRoles(roles);
   });
   // All that follows would say once more what such a login may not; where its roles are not known, it is news.
   if (roles?.includes("_admin") === false) return false;
   await attempt("couchdb_slash_in_name", () => trySlashInName(couch, { signal }));
-  await attempt("couchdb_bulk_get", async () => {
-    const names = await couch.listDatabases({ signal });
-    const [database] = names.filter((name) => !name.startsWith("_")).concat(names);
-    if (database === undefined) return "There is no database to test it with";
-    const body = new TextEncoder().encode('{"docs":[]}');
-    let text = "";
-    const decoder = new TextDecoder();
-    for await (const bytes of await couch.bulkGet(database, body, { revisions: true, attachments: true, signal })) {
-      text += decoder.decode(bytes, { stream: true });
-    }
-    if (/^\s*\{\s*"results"\s*:\s*\[\s*\]\s*\}\s*$/.test(text)) {
-      return `It answers for "${database}", one of ${names.length}`;
-    }
-    throw new CheckFailure(`_bulk_get of database "${database}" answers ${JSON.stringify(text.slice(0, 100))}`, {
-      hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
-    });
-  });
+  await attempt("couchdb_bulk_get", () => tryBulkGet(couch, signal));
+  const selectNow = async () => selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt: now() });
   if (tasks.length > 0) {
     await attempt("selection", async () => {
-      const startedAt = now();
-      const ends = tasks.flatMap((task) => explainEnd(task, startedAt) ?? []);
-      return describeSelections(selectTasks(await couch.listDatabases({ signal }), tasks, { startedAt }), ends);
+      const ends = tasks.flatMap((task) => explainEnd(task, now()) ?? []);
+      return describeSelections(await selectNow(), ends);
     });
   }
-  await attempt("couchdb_read", async () => {
-    const names = await couch.listDatabases({ signal });
-    return await tryReading({ couch, log, signal }, selectTasks(names, tasks, { startedAt: now() }));
-  });
+  await attempt("couchdb_read", async () => await tryReading({ couch, log, signal }, await selectNow()));
   return true;
+}
+
+/** @throws CheckFailure where it is too old. */
+function describeVersion(couch: CouchClient, version: string): string {
+  if (version.localeCompare(FIRST_VERSION, "en", { numeric: true }) >= 0) return `CouchDB ${version} at ${couch.url}`;
+  throw new CheckFailure(`CouchDB ${version} at ${couch.url} is too old`, {
+    hint: `Documents are read with _bulk_get, which needs CouchDB ${FIRST_VERSION} or later`,
+  });
+}
+
+/** @throws CheckFailure where CouchDB's clock and this machine's differ by much. */
+function compareClocks(clock: Date | undefined, now: Date): string {
+  if (clock === undefined) return "The answer has no Date header to compare with";
+  // The header has whole seconds.
+  const differenceMs = Math.max(0, Math.abs(now.getTime() - clock.getTime()) - 1000);
+  const detail = `CouchDB's clock and this machine's differ by ${Math.round(differenceMs / 1000)} s`;
+  if (differenceMs <= MOST_CLOCK_DIFFERENCE_MS) return detail;
+  throw new CheckFailure(detail, {
+    hint: "Set both by NTP: schedules and S3 signatures depend on this machine's clock",
+  });
+}
+
+/** @throws CheckFailure where they are not those of a server admin. */
+function describeRoles(roles: readonly string[]): string {
+  if (roles.includes("_admin")) return "The login is a server admin";
+  throw new CheckFailure(`The login has the roles ${JSON.stringify(roles)} and is not a server admin`, {
+    hint:
+      "Set database.login to a server admin: others can neither list databases nor read those of which they are not members",
+  });
+}
+
+/** Asks for no document: an answer with no rows shows that nothing on the way takes the request for another one. */
+async function tryBulkGet(couch: CouchClient, signal: AbortSignal): Promise<string> {
+  const names = await couch.listDatabases({ signal });
+  const [database] = names.filter((name) => !name.startsWith("_")).concat(names);
+  if (database === undefined) return "There is no database to test it with";
+  const body = new TextEncoder().encode('{"docs":[]}');
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of await couch.bulkGet(database, body, { revisions: true, attachments: true, signal })) {
+    text += decoder.decode(bytes, { stream: true });
+  }
+  if (/^\s*\{\s*"results"\s*:\s*\[\s*\]\s*\}\s*$/.test(text)) {
+    return `It answers for "${database}", one of ${names.length}`;
+  }
+  throw new CheckFailure(`_bulk_get of database "${database}" answers ${JSON.stringify(text.slice(0, 100))}`, {
+    hint: "Check what stands between this machine and CouchDB: a proxy may rewrite answers",
+  });
 }
 
 /** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */
@@ -256,9 +273,9 @@ async function checkStore(context: CheckContext, attempt: Attempt): Promise<void
       }
       : detail;
   });
-  await attempt("store_clock", async () => {
+  await attempt("store_clock", () => {
     const skewMs = store.clockSkewMs;
-    if (skewMs === undefined) return await Promise.resolve("The store does not tell its time");
+    if (skewMs === undefined) return "The store does not tell its time";
     const detail = `The store's clock and this machine's differ by ${Math.round(Math.abs(skewMs) / 1000)} s`;
     if (Math.abs(skewMs) <= MOST_CLOCK_DIFFERENCE_MS) return detail;
     return { detail, hint: "Set both by NTP: backups are ordered by the store's clock", warning: true };

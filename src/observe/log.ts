@@ -65,66 +65,91 @@ const FLUSH_AFTER_LOSS_MS = 500;
 
 /** Opens a log. Its methods return at once and never throw. */
 export function openLog(options: LogOptions): OpenLog {
-  const format = lineFormat(options);
-  const now = options.now ?? Date.now;
-  let sinks = options.sinks ?? [];
-  const lost = new LossCount();
-
-  const writeConsole = (record: LogRecord) => {
-    const shown = forConsole(record, options.onlyForSinks);
-    if (shown === undefined) return;
-    try {
-      const line = format(shown);
-      if (line !== undefined) options.write(line);
-    } catch (error) {
-      // A console whose disk is full must not end a backup; the line is counted instead.
-      lost.add(1, `Cannot write log lines: ${describeError(error)}`);
-    }
-  };
-
-  const emit = (level: LogLevel, event: string, fields: LogFields) => {
-    const toConsole = RANK[level] >= RANK[options.level];
-    const toSinks = sinks.length > 0 && RANK[level] >= RANK[options.sinkLevel ?? options.level];
-    if (!toConsole && !toSinks) return;
-    const record: LogRecord = { timeMs: now(), level, event, fields };
-    if (toConsole) writeConsole(record);
-    if (!toSinks) return;
-    for (const sink of sinks) {
-      try {
-        sink.write(record);
-      } catch (error) {
-        lost.add(1, `Cannot hand log lines to ${sink.name}: ${describeError(error)}`);
-      }
-    }
-  };
-
-  let lostBefore = false;
-  const flush = async (
-    { deadlineMs = lostBefore ? FLUSH_AFTER_LOSS_MS : FLUSH_MS }: { deadlineMs?: number } = {},
-  ): Promise<FlushResult> => {
-    await Promise.all(sinks.map(async (sink) => {
-      const { lostLines, causes } = await sink.flush({ deadlineMs });
-      for (const cause of causes) lost.add(0, cause);
-      lost.add(lostLines);
-      if (lostLines === 0) return;
-      // Only for the console: the sink that loses lines is not the place to say so.
-      const fields = { sink: sink.name, lostLines, cause: causes.join("; ") };
-      writeConsole({ timeMs: now(), level: "warn", event: "Log lines lost", fields });
-    }));
-    const result = lost.take();
-    lostBefore = result.lostLines > 0;
-    return result;
-  };
-
+  const outlets = new Outlets(options);
   return {
-    log: logWith(emit, {}),
-    flush,
+    log: logWith((level, event, fields) => outlets.write(level, event, fields), {}),
+    flush: (flushing) => outlets.flush(flushing),
     async close(closing) {
-      const result = await flush(closing);
-      sinks = [];
+      const result = await outlets.flush(closing);
+      outlets.closeSinks();
       return result;
     },
   };
+}
+
+/** The console and the sinks of a log, and what they have lost. */
+class Outlets {
+  readonly #options: LogOptions;
+  readonly #format: ReturnType<typeof lineFormat>;
+  readonly #lost = new LossCount();
+  #sinks: readonly LogSink[];
+  #hasLost = false;
+
+  constructor(options: LogOptions) {
+    this.#options = options;
+    this.#format = lineFormat(options);
+    this.#sinks = options.sinks ?? [];
+  }
+
+  write(level: LogLevel, event: string, fields: LogFields): void {
+    const { level: least, sinkLevel = least } = this.#options;
+    const toConsole = RANK[level] >= RANK[least];
+    const toSinks = this.#sinks.length > 0 && RANK[level] >= RANK[sinkLevel];
+    if (!toConsole && !toSinks) return;
+    const record = this.#recordOf(level, event, fields);
+    if (toConsole) this.#writeConsole(record);
+    if (toSinks) this.#writeSinks(record);
+  }
+
+  /** As {@linkcode OpenLog.flush}. */
+  async flush(
+    { deadlineMs = this.#hasLost ? FLUSH_AFTER_LOSS_MS : FLUSH_MS }: { deadlineMs?: number } = {},
+  ): Promise<FlushResult> {
+    await Promise.all(this.#sinks.map(async (sink) => this.#count(sink, await sink.flush({ deadlineMs }))));
+    const result = this.#lost.take();
+    this.#hasLost = result.lostLines > 0;
+    return result;
+  }
+
+  closeSinks(): void {
+    this.#sinks = [];
+  }
+
+  #recordOf(level: LogLevel, event: string, fields: LogFields): LogRecord {
+    return { timeMs: (this.#options.now ?? Date.now)(), level, event, fields };
+  }
+
+  #writeConsole(record: LogRecord): void {
+    const shown = forConsole(record, this.#options.onlyForSinks);
+    if (shown === undefined) return;
+    try {
+      const line = this.#format(shown);
+      if (line !== undefined) this.#options.write(line);
+    } catch (error) {
+      // A console whose disk is full must not end a backup; the line is counted instead.
+      this.#lost.add(1, `Cannot write log lines: ${describeError(error)}`);
+    }
+  }
+
+  #writeSinks(record: LogRecord): void {
+    for (const sink of this.#sinks) {
+      try {
+        sink.write(record);
+      } catch (error) {
+        this.#lost.add(1, `Cannot hand log lines to ${sink.name}: ${describeError(error)}`);
+      }
+    }
+  }
+
+  /** Counts what a sink has lost, and says so. */
+  #count(sink: LogSink, { lostLines, causes }: FlushResult): void {
+    for (const cause of causes) this.#lost.add(0, cause);
+    this.#lost.add(lostLines);
+    if (lostLines === 0) return;
+    // Only for the console: the sink that loses lines is not the place to say so.
+    const fields = { sink: sink.name, lostLines, cause: causes.join("; ") };
+    this.#writeConsole(this.#recordOf("warn", "Log lines lost", fields));
+  }
 }
 
 function forConsole(record: LogRecord, onlyForSinks: LogOptions["onlyForSinks"] = {}): LogRecord | undefined {

@@ -29,7 +29,11 @@ export async function nothingHeldOf(
   database: string,
   options: StoreCallOptions,
 ): Promise<UsageError> {
-  const hint = suggest(database, await heldDatabases(repository, options));
+  const names = await heldDatabases(repository, options);
+  // A run that is killed can leave a folder without anything that counts.
+  const hint = names.has(database)
+    ? "Its folder is there, with nothing that a run has finished storing: back the database up again"
+    : suggest(database, names);
   return new UsageError(`There is no backup of database "${database}" in "${repository.locate(repository.root)}"`, {
     hint,
   });

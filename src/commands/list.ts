@@ -152,7 +152,9 @@ export async function listBackups(
     for (const row of described.rows) rows.push({ ...row, age_seconds: ageOf(row, listedAt) });
     added += described.added;
   }
-  if (database !== undefined && rows.length === 0) throw await nothingHeldOf(repository, database, { signal });
+  if (database !== undefined && rows.length === 0 && isWanted(database)) {
+    throw await nothingHeldOf(repository, database, { signal });
+  }
   const chosen = withPaths(rows, repository).filter((row) => isWithin(row, options)).sort(compareBackups);
   const backups = options.locks === true
     ? await withHolds(repository, chosen, signal)

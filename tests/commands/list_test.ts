@@ -286,6 +286,21 @@ for (
   });
 }
 
+Deno.test("listBackups() of a database of which a killed run has left a folder alone does not ask whether it was meant", async () => {
+  await using setup = await TestRepository.open();
+  await Deno.mkdir(join(setup.root, setup.folder("2026-11-25", "orders")), { recursive: true });
+  const { hint } = await assertRejects(() => list(setup, { database: "orders" }), UsageError, "There is no backup");
+  assertStringIncludes(hint!, "nothing that a run has finished storing");
+});
+
+Deno.test("listBackups() of a database that the patterns leave out is empty, and no mistake", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", database: "orders" });
+  const { repository, signal } = setup;
+  const found = await listBackups({ repository, signal }, { database: "orders", match: ["other"] });
+  assertEquals(found, { backups: [] });
+});
+
 Deno.test("listBackups() of an empty store is empty", async () => {
   await using setup = await setUpRestore();
   assertEquals(await listBackups(setup.context), { backups: [] });

@@ -17,11 +17,21 @@ import { describeError, EXIT, hintOf } from "../errors.ts";
 import { type Claim, CLAIM_TIMES, claimElapse, type ClaimTimes } from "./claim.ts";
 import { type ElapseState, nextGeneration, readElapse } from "./elapse.ts";
 import { giveUpEarlier } from "./give_up.ts";
-import { describeFailed, hintForMissing } from "./retry.ts";
+import { describeFailed, hintForMissing, REFUSED_PAUSE_MINUTES } from "./retry.ts";
 import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
+
+/**
+ * What the last try of a program that looks again and again was refused with, and when. Tasks that are due minutes after
+ * each other would else each have a password refused, and the address locked out.
+ */
+export interface KeptRefusal {
+  last: { error: unknown; at: Date } | undefined;
+}
 
 /** What a scheduled run works with. */
 export interface ScheduledContext extends RunContext {
+  /** What looks before this one have met, and this one meets. @default none was before it, and none comes after it */
+  refusal?: KeptRefusal | undefined;
   /** The machine and process that a claim names. */
   host: string;
   pid: number;
@@ -60,6 +70,8 @@ export interface ScheduledTask {
   retry_at?: string | undefined;
   /** The exit code that belongs to what an earlier run has not saved. */
   exit_code?: number | undefined;
+  /** Its run is over, and the store did not take its report: it is taken for one that has died, and taken over. */
+  unreported?: true | undefined;
 }
 
 /** A report with what was not due. `tasks` are those that ran, or could not. */
@@ -139,6 +151,7 @@ class ScheduledRun {
     // One for all tasks: CouchDB does not care which of them its databases are read for.
     this.#context = { rest: new Rest(), ...context };
     this.#times = context.times ?? CLAIM_TIMES;
+    this.#brake = brakeOf(context);
   }
 
   /** Runs the latest elapse of a task if it is free. One whose run may have died is left for later, and watched. */
@@ -214,8 +227,8 @@ class ScheduledRun {
     const ended = await runElapse(this.#context, due, { claim, brake: this.#brake });
     if (ended.outcome === "lost") return this.#note(due, "lost");
     this.reports.push(ended.report);
-    if (ended.outcome !== "failed") return this.#note(due, ended.outcome);
-    this.#brake = ended.brake;
+    if (ended.outcome !== "failed") return this.#note(due, ended.outcome, { unreported: ended.unreported });
+    this.#keep(ended.brake);
     this.#note(due, "failed", { retry_at: ended.retryAt.toISOString() });
   }
 
@@ -252,6 +265,15 @@ class ScheduledRun {
   }
 
   /** Notes an elapse that is held by another run. */
+  /** Keeps what every further task of this look would meet, and for a while those of the next ones. */
+  #keep(brake: Brake | undefined): void {
+    const { refusal, now } = this.#context;
+    if (this.#brake === undefined && brake !== undefined && refusal !== undefined) {
+      refusal.last = { error: brake.error, at: now() };
+    }
+    this.#brake = brake;
+  }
+
   #leave(due: DueTask, state: ElapseState): void {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");
@@ -262,7 +284,7 @@ class ScheduledRun {
   #note(
     { task, elapse }: DueTask,
     outcome: ElapseOutcome,
-    facts: Pick<ScheduledTask, "by" | "retry_at" | "exit_code"> = {},
+    facts: Pick<ScheduledTask, "by" | "retry_at" | "exit_code" | "unreported"> = {},
   ): void {
     const known = Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
     this.scheduled.push({ task: task.name, elapse: elapse.toISOString(), outcome, ...known });
@@ -271,6 +293,15 @@ class ScheduledRun {
   #folder({ task, elapse }: DueTask): RunFolder {
     return new RunFolder(this.#context.repository, { task: task.name, elapse });
   }
+}
+
+/** What a look before this one was refused with, and this one would be as well: it is too soon for another try. */
+function brakeOf({ refusal, now }: Pick<ScheduledContext, "refusal" | "now">): Brake | undefined {
+  if (refusal?.last === undefined) return undefined;
+  const { error, at } = refusal.last;
+  const retryAt = new Date(at.getTime() + REFUSED_PAUSE_MINUTES * 60_000);
+  // A clock that was set back would make it a long time.
+  return at <= now() && now() < retryAt ? { error, retryAt } : undefined;
 }
 
 /** Why what a run has come to cannot be told, for a log line. */

@@ -37,7 +37,8 @@ export interface Brake {
 
 /** What has become of a claimed elapse; there is no report where another run has taken it over. */
 export type ElapseRun =
-  | { outcome: "ran" | "resumed"; report: RunReport }
+  /** `unreported`: the store did not take its report, so that others take it for a run that has died. */
+  | { outcome: "ran" | "resumed"; report: RunReport; unreported: true | undefined }
   | { outcome: "failed"; report: RunReport; retryAt: Date; brake: Brake | undefined }
   | { outcome: "lost" };
 
@@ -69,7 +70,7 @@ export async function runElapse(
     if (brake !== undefined) throw brake.error;
     surroundings.monitor?.begins([task.name]);
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
-    ({ report, ended: endedTasks } = await runDatabases(context, due, { earlier, claim }));
+    ({ report, ended: endedTasks, refused: failure } = await runDatabases(context, due, { earlier, claim }));
   } catch (error) {
     if (stop.aborted || signal.aborted) throw signal.aborted ? signal.reason : stop.reason;
     if (claim.lost.aborted) {
@@ -84,9 +85,11 @@ export async function runElapse(
   }
   const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
   const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
+  let unreported: true | undefined = true;
   try {
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
+    unreported = undefined;
     await rememberRun(context, endedTasks);
     await noteTold(context, task, report);
     if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
@@ -97,7 +100,7 @@ export async function runElapse(
   if (settled.kind === "failed") await noteRefusal(folder, failure, { ...context, task, until: settled.retryAt });
   if (settled.kind === "over") {
     if (!settled.report.ok) logGivenUp(log, settled.report);
-    return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report };
+    return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report, unreported };
   }
   const { retryAt } = settled;
   log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });

@@ -274,10 +274,44 @@ Deno.test("runScheduled() ends its claim where the report of a run that went wel
   });
   const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
   assertEquals([outcomes(report), machine.log.events("error")], [["yearly ran"], ["report could not be stored"]]);
+  assertEquals(report.scheduled[0]!.unreported, true);
   const before = await readElapse(setup.store, FOLDER, {});
   await wait(QUICK_TIMES.staleMs);
   assertEquals(await readElapse(setup.store, FOLDER, {}), before);
   assertEquals(outcomes(await runScheduled(setup.machine("heir"), [YEARLY])), ["yearly resumed"]);
+});
+
+Deno.test("runScheduled() tries no other task where a login is refused amid a run, and this one after five minutes", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  setup.server.faults.add({ database: "b", times: Infinity, fault: REFUSED });
+  const machine = setup.machine("m");
+  const begun = Date.now();
+  const report = await runScheduled(machine, [YEARLY, { ...YEARLY, name: "other" }]);
+  assertEquals(outcomes(report), ["yearly failed", "other failed"]);
+  assertEquals(report.tasks[0]!.databases.map(({ status }) => status), ["complete", "failed"]);
+  assertStringIncludes(report.tasks[1]!.error!, "Not tried, as it would fail like the one before");
+  for (const { retry_at } of report.scheduled) assertGreater(Date.parse(retry_at!) - begun, 299_000);
+  assertEquals((await setup.namesIn(FOLDER)).includes("stop.json"), true);
+});
+
+Deno.test("runScheduled() tries no login for five minutes after one that an earlier look had refused", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  setup.server.faults.add({ endpoint: "_all_dbs", times: Infinity, fault: REFUSED });
+  const refusal = { last: undefined };
+  const begun = Date.now();
+  const look = async (seconds: number, name: string) => {
+    const now = () => new Date(begun + seconds * 1000);
+    const report = await runScheduled(setup.machine(`m${seconds}`, { refusal, now }), [{ ...YEARLY, name }]);
+    const [{ outcome, retry_at }] = report.scheduled as [ScheduledReport["scheduled"][0]];
+    return [setup.server.requestsTo("_all_dbs").length, outcome, retry_at && (Date.parse(retry_at) - begun) / 1000];
+  };
+  assertEquals(await look(0, "first"), [1, "failed", 300]);
+  assertEquals(await look(60, "second"), [1, "failed", 300]);
+  // Further looks make it no longer.
+  assertEquals(await look(299, "third"), [1, "failed", 300]);
+  assertEquals(await look(-3600, "clock"), [2, "failed", -3300]);
+  setup.server.faults.clear();
+  assertEquals(await look(301, "fourth"), [3, "ran", undefined]);
 });
 
 Deno.test("runScheduled() frees the elapse also where it is interrupted before its run begins, or when it is over", async () => {

@@ -49,6 +49,8 @@ export interface EndedRun {
   report: RunReport;
   /** What `rememberRun` keeps of it. */
   ended: EndedTask[];
+  /** What a database was refused, so that no further one was tried: a login, the store; undefined where none was. */
+  refused?: unknown;
 }
 
 /**
@@ -79,7 +81,7 @@ export async function runBackup(
     finished_at: context.now().toISOString(),
     tasks,
   };
-  return { report, ended };
+  return { report, ended, refused: running.fatal };
 }
 
 async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<EndedTask> {

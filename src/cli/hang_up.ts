@@ -2,45 +2,50 @@
  * Reloading of the config by SIGHUP, for a command that keeps running. In: what reads the config. Out: the new one, and a
  * signal that there is one. A config with a mistake is told of, and the old one stays in use.
  */
-import type { Config } from "../config/config.ts";
-import { describeError } from "../errors.ts";
+import { ConfigError, describeError, hintOf, UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { Shell } from "./shell.ts";
 
-/** Handles SIGHUP. */
-export interface HangUp {
+/** Handles SIGHUP. `T` is a config that was read, with whatever belongs to it. */
+export interface HangUp<T> {
   /** From now on says to `log` what comes of a SIGHUP; the signal is aborted when there is a new config. */
   listen(log: Log): AbortSignal;
   /** The new config; undefined when the program was told to end meanwhile. */
-  newConfig(): Config | undefined;
+  newConfig(): T | undefined;
   close(): void;
 }
 
-/** Listens as long as the command runs, between two sessions too: unheard, SIGHUP would end the process. */
-export function listenForHangUp(
-  { shell, read }: { shell: Pick<Shell, "onSignal">; read: () => Promise<Config> },
-): HangUp {
+/**
+ * Listens as long as the command runs, between two sessions too: unheard, SIGHUP would end the process. A reading is
+ * ended when the program is told to end: it may wait for a server that does not answer.
+ */
+export function listenForHangUp<T>(
+  { shell, read }: { shell: Pick<Shell, "onSignal">; read: (signal: AbortSignal) => Promise<T> },
+): HangUp<T> {
   let log: Log | undefined;
   let changed = new AbortController();
-  let found: Config | undefined;
-  let isEnding = false;
+  let found: T | undefined;
+  const ending = new AbortController();
   let readings = 0;
   const reread = async () => {
     const reading = ++readings;
     try {
-      const config = await read();
+      const config = await read(ending.signal);
       // One that was begun later has seen what was changed since, even where it is done earlier.
       if (reading !== readings) return;
       found = config;
       log?.info("config is read again");
       changed.abort();
     } catch (error) {
-      log?.error("the new config has a mistake: the old one stays in use", { error: describeError(error) });
+      if (ending.signal.aborted) return;
+      const isMistake = error instanceof ConfigError || error instanceof UsageError;
+      const what = isMistake ? "the new config has a mistake" : "the config cannot be read again";
+      log?.error(`${what}: the old one stays in use`, { error: describeError(error), hint: hintOf(error) });
     }
   };
   const close = shell.onSignal((name) => {
     if (name === "SIGHUP") void reread();
-    else isEnding = true;
+    else ending.abort();
   });
   return {
     listen(sessionLog) {
@@ -51,10 +56,13 @@ export function listenForHangUp(
       return changed.signal;
     },
     newConfig() {
-      const config = isEnding ? undefined : found;
+      const config = ending.signal.aborted ? undefined : found;
       found = undefined;
       return config;
     },
-    close,
+    close() {
+      ending.abort();
+      close();
+    },
   };
 }

@@ -4,11 +4,14 @@ import process from "node:process";
 import type { Config } from "../config/config.ts";
 import { EXIT } from "../errors.ts";
 import { checkSchedules, followSchedule, type Look } from "../schedule/resident.ts";
-import { type ElapseOutcome, runScheduled } from "../schedule/due.ts";
+import { SILENT_LOG } from "../observe.ts";
+import { type ElapseOutcome, type KeptRefusal, runScheduled } from "../schedule/due.ts";
 import type { Call, Command } from "./command.ts";
 import { type HangUp, listenForHangUp } from "./hang_up.ts";
 import { Rest } from "../commands/backup/rest.ts";
-import { withPassword } from "../session/password.ts";
+import { checkCertificates } from "../session/certificates.ts";
+import { openSession } from "../session/open.ts";
+import { LastingLogin } from "../session/password.ts";
 import type { Session } from "../session/session.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -35,19 +38,14 @@ export const command: Command = {
   afterInterruption: () => "What is done so far is kept, and resumed when a scheduler starts again",
 
   async run(call) {
-    const read = async () => {
-      const config = await loadCallConfig(call);
-      checkSchedules(config.tasks, new Date());
-      // Read now and not at the first run: a password that cannot be read is a mistake in the config.
-      return { ...config, database: await withPassword(config) };
-    };
-    let config: Config | undefined = await read();
-    const hangUp = listenForHangUp({ shell: call.shell, read });
+    let found: Usable | undefined = await readUsable(call);
+    const hangUp = listenForHangUp({ shell: call.shell, read: (signal) => readUsable(call, signal) });
     // The state of each database is kept across runs and config reloads.
     const rest = new Rest();
     try {
-      while (config !== undefined) {
-        config = await withConfig(call, config, (session) => follow(call, session, { hangUp, rest }));
+      while (found !== undefined) {
+        const { config, login }: Usable = found;
+        found = await withConfig(call, config, (session) => follow(call, session, { hangUp, rest, login }));
       }
       return EXIT.ok;
     } finally {
@@ -56,18 +54,44 @@ export const command: Command = {
   },
 };
 
+/** A config that can be used, and CouchDB's login. */
+interface Usable {
+  config: Config;
+  login: LastingLogin;
+}
+
+/**
+ * Reads the config, and all that it names and without which it cannot be used: what is found out later ends a service
+ * that could have gone on with the config that it had. No server is asked, but for what is kept in AWS.
+ */
+async function readUsable(call: Call, signal?: AbortSignal): Promise<Usable> {
+  const config = await loadCallConfig(call, { signal });
+  checkSchedules(config.tasks, new Date());
+  await checkCertificates(config.caFiles);
+  await (await openSession({ config, log: SILENT_LOG })).close();
+  return { config, login: await LastingLogin.read(config, { signal }) };
+}
+
+/** What is kept from one look of a service to the next. */
+interface Kept {
+  rest: Rest;
+  login: LastingLogin;
+}
+
 /** Runs with one config until it is told to stop or there is a new config, which is returned. */
 async function follow(
   call: Call,
   session: Session,
-  { hangUp, rest }: { hangUp: HangUp; rest: Rest },
-): Promise<Config | undefined> {
+  { hangUp, ...kept }: Kept & { hangUp: HangUp<Usable> },
+): Promise<Usable | undefined> {
   const { config } = session;
   const { log, now, stop } = session.surroundings;
   const changed = hangUp.listen(log);
+  // A new config is tried at once, as it may have the password that the old one lacked.
+  const refusal: KeptRefusal = { last: undefined };
   await followSchedule({
     tasks: config.tasks,
-    runDue: () => runDue(call, session, rest),
+    runDue: () => runDue(call, session, { ...kept, refusal }),
     end: AbortSignal.any([stop, changed]),
     log,
     now,
@@ -78,11 +102,17 @@ async function follow(
 const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "unclaimed"]);
 
 /** Runs what is due. Each time is a separate run, which reads CouchDB's password again. */
-async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
+async function runDue(
+  call: Call,
+  session: Session,
+  { rest, login, refusal }: Kept & { refusal: KeptRefusal },
+): Promise<Look> {
   const run = crypto.randomUUID();
-  const own = session.with({ run, log: session.surroundings.log.with({ run }) });
+  const { log: sessionLog, signal } = session.surroundings;
+  const log = sessionLog.with({ run });
+  const own = session.with({ run, log, login: await login.now({ log, signal }) });
   const report = await runScheduled(
-    { ...await own.context(), rest, host: hostname(), pid: process.pid },
+    { ...await own.context(), rest, refusal, host: hostname(), pid: process.pid },
     session.config.tasks,
   );
   if (report.tasks.length > 0) {
@@ -91,7 +121,7 @@ async function runDue(call: Call, session: Session, rest: Rest): Promise<Look> {
   }
   const retries = report.scheduled.flatMap(({ retry_at }) => retry_at === undefined ? [] : [Date.parse(retry_at)]);
   return {
-    isUnsettled: report.scheduled.some(({ outcome }) => UNSETTLED.has(outcome)),
+    isUnsettled: report.scheduled.some(({ outcome, unreported }) => unreported === true || UNSETTLED.has(outcome)),
     retryAt: retries.length === 0 ? undefined : new Date(Math.min(...retries)),
   };
 }

@@ -39,10 +39,10 @@ export async function withSession<T>(call: Call, work: (session: Session) => Pro
 /** The config that a call names: the file, standard input, or what the environment says. */
 export async function loadCallConfig(
   { command, configPath, shell }: Call,
-  env: Shell["env"] = shell.env,
+  { env = shell.env, signal }: { env?: Shell["env"]; signal?: AbortSignal | undefined } = {},
 ): Promise<Config> {
   try {
-    return await loadConfig({ path: configPath, env, readStandardInput: shell.readStandardInput });
+    return await loadConfig({ path: configPath, env, readStandardInput: shell.readStandardInput, signal });
   } catch (error) {
     const asDatabase = configPath !== undefined && command.flags.some(({ name }) => name === "database")
       ? explainDatabase(configPath, error)

@@ -51,7 +51,7 @@ export const command: Command = {
 
   async run(call) {
     const env = { CREDENTIALS_DIRECTORY: CREDENTIALS, ...call.shell.env };
-    const config = await loadCallConfig(call, env);
+    const config = await loadCallConfig(call, { env });
     if (config.file.startsWith("$") || config.file === STANDARD_INPUT || isRemote(config.file)) {
       const where = config.file === STANDARD_INPUT ? "comes from standard input" : `stands in ${config.file}`;
       throw new UsageError("A systemd unit needs a config in a file", { hint: `Its text ${where}` });

@@ -62,6 +62,16 @@ export class Certificates {
   }
 }
 
+/** Whether every file that a config names can be used, also of a server that is asked later. @throws ConfigError */
+export async function checkCertificates(files: CaFiles = {}): Promise<void> {
+  const certificates = new Certificates(files);
+  try {
+    for (const server of Object.keys(files) as (keyof CaFiles)[]) await certificates.fetchFor(server);
+  } finally {
+    await certificates.close();
+  }
+}
+
 /** The certificates of a PEM file; what else stands in it, such as a key, is left out. */
 async function readPem(file: NamedFile, readFile: (path: string) => Promise<string>): Promise<string> {
   let text: string;

@@ -5,6 +5,7 @@
 import type { Repository } from "../archive/repository.ts";
 import type { RunReport } from "../archive/report.ts";
 import type { Config } from "../config/config.ts";
+import type { CouchOptions } from "../couchdb/couchdb.ts";
 import type { Log, Progress } from "../observe.ts";
 import type { Certificates } from "./certificates.ts";
 
@@ -48,6 +49,8 @@ export interface SessionParts extends Surroundings {
   certificates: Certificates;
   /** Files with the identities that open sealed backups. @default what the config names */
   identityFiles?: readonly string[] | undefined;
+  /** What CouchDB is asked with. @default what the config says, whose password is read when CouchDB is first needed */
+  login?: CouchOptions | undefined;
   /** Delivers the queued log lines, and counts lost ones. */
   flush: () => Promise<{ lostLines: number }>;
   /** Notifies a monitor of runs; undefined if the config names none. */

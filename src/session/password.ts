@@ -3,7 +3,8 @@ import { readFile as readFileOfSystem } from "node:fs/promises";
 import type { Config } from "../config/config.ts";
 import { notUtf8 } from "../config/utf8.ts";
 import type { CouchOptions } from "../couchdb/couchdb.ts";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, describeError, hintOf } from "../errors.ts";
+import type { Log } from "../observe.ts";
 import { Secret } from "../secret.ts";
 
 /** What {@linkcode withPassword} takes beside the config. */
@@ -31,6 +32,39 @@ export async function withPassword(
   // Loaded only where it is wanted: most configs hold the password, or name a file.
   const { readPassword } = await import("../aws/secrets_manager.ts");
   return { url, login, password: await readPassword(passwordSecret, { ...aws, signal: options.signal }) };
+}
+
+/**
+ * CouchDB's login for a program that stays. The password is read again for each run, since it may have been changed
+ * where it is kept; while it cannot be read there it is the one that was read last. A service that ended then, as with
+ * a config that is wrong, would not be started again.
+ */
+export class LastingLogin {
+  readonly #config: Pick<Config, "database" | "aws">;
+  #last: CouchOptions;
+
+  /** Use {@linkcode LastingLogin.read}. */
+  private constructor(config: Pick<Config, "database" | "aws">, first: CouchOptions) {
+    this.#config = config;
+    this.#last = first;
+  }
+
+  /** Reads it for the first time. @throws As {@linkcode withPassword} does. */
+  static async read(config: Pick<Config, "database" | "aws">, options: PasswordOptions = {}): Promise<LastingLogin> {
+    return new LastingLogin(config, await withPassword(config, options));
+  }
+
+  /** The login as it is now, or was last. @throws The reason of `signal`. */
+  async now({ log, ...options }: PasswordOptions & { log: Log }): Promise<CouchOptions> {
+    try {
+      this.#last = await withPassword(this.#config, options);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      const facts = { error: describeError(error), hint: hintOf(error) };
+      log.warn("the password cannot be read again: the one that was read last is used", facts);
+    }
+    return this.#last;
+  }
 }
 
 async function readPasswordFile(

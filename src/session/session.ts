@@ -70,10 +70,10 @@ export class Session implements AsyncDisposable {
 
   /**
    * The same config and store in other surroundings, for a separate run such as an invocation of a Lambda. Its
-   * connection to CouchDB is a new one, and the password is read again. It needs no closing; what it shares is closed
-   * with this session.
+   * connection to CouchDB is a new one, and the password is read again unless a login is given. It needs no closing;
+   * what it shares is closed with this session.
    */
-  with(changes: Partial<Surroundings>): Session {
+  with(changes: Partial<Surroundings & Pick<SessionParts, "login">>): Session {
     return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
   }
 
@@ -92,10 +92,10 @@ export class Session implements AsyncDisposable {
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
-    const { config, log, certificates, stop } = this.#parts;
+    const { config, login, log, certificates, stop } = this.#parts;
     const [{ CouchClient }, options, fetch] = await Promise.all([
       import("../couchdb/client.ts"),
-      withPassword(config, this.#parts),
+      login ?? withPassword(config, this.#parts),
       certificates.fetchFor("database"),
     ]);
     return this.#couch ??= new CouchClient({ ...options, log, fetch, isDiscreet: this.isDiscreet, stop });

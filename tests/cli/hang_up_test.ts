@@ -1,6 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { type HangUp, listenForHangUp } from "../../src/cli/hang_up.ts";
 import type { Config } from "../../src/config/config.ts";
+import { StoreError, UsageError } from "../../src/errors.ts";
 import { RecordedLog } from "../fakes/log.ts";
 
 type Listener = (signal: "SIGINT" | "SIGTERM" | "SIGHUP") => void;
@@ -10,12 +11,13 @@ function setUp() {
   const readings: PromiseWithResolvers<Config>[] = [];
   let send: Listener = () => {};
   const shell = { onSignal: (listener: Listener) => (send = listener, () => {}) };
-  const read = () => {
+  const read = (signal: AbortSignal) => {
     const reading = Promise.withResolvers<Config>();
     readings.push(reading);
+    signal.addEventListener("abort", () => reading.reject(signal.reason));
     return reading.promise;
   };
-  const hangUp: HangUp = listenForHangUp({ shell, read });
+  const hangUp: HangUp<Config> = listenForHangUp({ shell, read });
   return { hangUp, readings, send: (name: Parameters<Listener>[0]) => send(name) };
 }
 
@@ -44,10 +46,31 @@ Deno.test("listenForHangUp() keeps the old config where the new one has a mistak
   const log = new RecordedLog();
   const changed = hangUp.listen(log);
   send("SIGHUP");
-  readings[0]!.reject(new Error("no task"));
+  readings[0]!.reject(new UsageError("no task", { hint: "give one" }));
+  await turn();
+  send("SIGHUP");
+  readings[1]!.reject(new StoreError("S3 does not answer", { code: "timeout" }));
   await turn();
   assertEquals([changed.aborted, hangUp.newConfig()], [false, undefined]);
-  assertEquals(log.events("error"), ["the new config has a mistake: the old one stays in use"]);
+  assertEquals(log.events("error"), [
+    "the new config has a mistake: the old one stays in use",
+    "the config cannot be read again: the old one stays in use",
+  ]);
+  assertEquals(log.lines.map(({ fields }) => fields.hint), ["give one", undefined]);
+});
+
+Deno.test("listenForHangUp() ends a reading, without a word, when the process is to end or the command is over", async () => {
+  for (const end of ["SIGTERM", "close"] as const) {
+    const { hangUp, readings, send } = setUp();
+    const log = new RecordedLog();
+    hangUp.listen(log);
+    send("SIGHUP");
+    if (end === "close") hangUp.close();
+    else send(end);
+    await assertRejects(() => readings[0]!.promise);
+    await turn();
+    assertEquals([hangUp.newConfig(), log.events("error")], [undefined, []], end);
+  }
 });
 
 Deno.test("listenForHangUp() has no new config for a process that is to end, and remembers one between two sessions", async () => {

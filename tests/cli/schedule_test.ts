@@ -57,6 +57,42 @@ Deno.test("schedule runs each elapse, keeps the old config while the new one is 
   });
 });
 
+Deno.test("schedule reads a password_file again for each run, and keeps the old config while a file of the new one cannot be used", async () => {
+  await inSetup(async ({ server, config, write }) => {
+    const password = `${config}.password`;
+    const useFile = async () => {
+      const text = await Deno.readTextFile(config);
+      await Deno.writeTextFile(config, text.replace(/password: [^}]*/, `password_file: ${password}`));
+    };
+    await Deno.writeTextFile(password, "wrong");
+    await write('often: {cron: "*:*:* UTC", databases: [a]}');
+    await useFile();
+    const program = startProgram(["schedule", config]);
+    await program.says("401 unauthorized");
+    // Without a reload. What is due within five minutes of the refused login is not tried.
+    await Deno.writeTextFile(password, server.password);
+    await program.says("Not tried, as it would fail like the one before");
+    await write('often: {cron: "*:*:* UTC", databases: [a]}', "loki: {url: 'https://[::1]:1', ca_file: missing.pem}");
+    await useFile();
+    program.kill("SIGHUP");
+    await program.says("the new config has a mistake: the old one stays in use");
+    await write('often: {cron: "*:*:* UTC", databases: [a]}');
+    await useFile();
+    program.kill("SIGHUP");
+    await program.says("task is saved");
+    await Deno.writeTextFile(password, "");
+    await program.says("the password cannot be read again: the one that was read last is used");
+    const { length } = server.requestsTo("_changes");
+    await until(() => server.requestsTo("_changes").length > length, "a run with the password that was read last");
+    await Deno.writeTextFile(password, "wrong again");
+    const refused = () => server.requests.filter(({ status }) => status === 401).length;
+    await until(() => refused() >= 2, "a run with the password that is there now");
+    program.kill("SIGTERM");
+    const { stderr } = await program.ended;
+    assertStringIncludes(stderr, "missing.pem");
+  });
+});
+
 Deno.test("schedule ends a run on SIGTERM within five seconds with 130, and resumes it when it starts again", async () => {
   await inSetup(async ({ server, config, write }) => {
     await write('rarely: {cron: "*-01-01 UTC", databases: [a], chunk: 1, parallel: 1}');

@@ -1,8 +1,9 @@
 import { Buffer } from "node:buffer";
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
-import { ConfigError } from "../../src/errors.ts";
-import { withPassword } from "../../src/session/password.ts";
+import { ConfigError, InterruptedError } from "../../src/errors.ts";
+import { LastingLogin, withPassword } from "../../src/session/password.ts";
+import { RecordedLog } from "../fakes/log.ts";
 
 const REST = "task: {all: {databases: ['.*']}}\nbucket: file:///var/backup\n";
 const ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:couchdb-AbCdEf";
@@ -71,4 +72,24 @@ Deno.test("withPassword() reads the password that is in Secrets Manager, with th
   assertEquals(credentials.map((one) => one?.replace(/\d{8}/, "DAY")), [
     "AKIA/DAY/eu-central-1/secretsmanager/aws4_request",
   ]);
+});
+
+Deno.test("LastingLogin reads the password again each time, and keeps the last one while it cannot be read", async () => {
+  const text = `database: {url: 'http://[::1]:5984', login: backup, password_file: pw}\n${REST}`;
+  const config = parseConfig(text, { file: "/etc/b/c.yaml", env: {} });
+  const log = new RecordedLog();
+  let password = "first";
+  const readFile = () => Promise.resolve(password);
+  const login = await LastingLogin.read(config, { readFile });
+  const now = async () => (await login.now({ log, readFile })).password?.reveal();
+  assertEquals(await now(), "first");
+  password = "second";
+  assertEquals([await now(), log.lines], ["second", []]);
+  password = "";
+  assertEquals(await now(), "second");
+  assertEquals(log.events("warn"), ["the password cannot be read again: the one that was read last is used"]);
+  assertEquals(log.lines[0]!.fields.error, '/etc/b/c.yaml:1:68: The password file "/etc/b/pw" is empty');
+  const signal = AbortSignal.abort(new InterruptedError("Interrupted by SIGTERM"));
+  await assertRejects(() => login.now({ log, readFile, signal }), InterruptedError);
+  await assertRejects(() => LastingLogin.read(config, { readFile }), ConfigError, "is empty");
 });

@@ -14,7 +14,7 @@ import { EXIT, InterruptedError, ProgramError, UsageError } from "../src/errors.
 import type { Log } from "../src/observe.ts";
 import { openProgressLines } from "../src/observe/progress.ts";
 import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
-import { runScheduled, type ScheduledTask } from "../src/schedule/due.ts";
+import { runScheduled, type ScheduledReport, type ScheduledTask } from "../src/schedule/due.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
 import { backupRound } from "../src/schedule/round.ts";
 import { planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
@@ -135,7 +135,8 @@ export class ProgramInvocation {
 
   async #runDue(now: () => Date): Promise<TickFindings> {
     const { config } = this.#session;
-    const context = { ...await this.#session.context(), now, host: this.#host, pid: process.pid };
+    const whenInterrupted = (report: ScheduledReport) => this.#session.publish(report, { isInterrupted: true });
+    const context = { ...await this.#session.context(), now, host: this.#host, pid: process.pid, whenInterrupted };
     const report = await this.#inTime("What was due", () => runScheduled(context, config.tasks), {
       hint: "The next tick resumes it. With UseStateMachine=true a task may take as long as it needs",
     });

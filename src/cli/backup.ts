@@ -7,7 +7,14 @@ import { counted } from "../counts.ts";
 import { printableLines } from "../observe/logfmt.ts";
 import { formatSummary } from "../observe/summary.ts";
 import { exitCodeOfReport, type RunReport } from "../archive/report.ts";
-import { type ElapseOutcome, exitCodeOfScheduled, findDue, runScheduled, type ScheduledTask } from "../schedule/due.ts";
+import {
+  type ElapseOutcome,
+  exitCodeOfScheduled,
+  findDue,
+  runScheduled,
+  type ScheduledReport,
+  type ScheduledTask,
+} from "../schedule/due.ts";
 import { amendElapses } from "../schedule/amend.ts";
 import { CLAIM_TIMES } from "../schedule/claim.ts";
 import { dateInPath, isEmptyByMistake, pickTasks, selectTasks, type TaskSelection } from "../task/selection.ts";
@@ -164,7 +171,8 @@ async function runDue(call: Call, session: Session): Promise<number> {
     const selections = due.flatMap(({ task, elapse }) => selectTasks(names, [task], { startedAt: elapse }));
     return printDryRun(call, session, selections);
   }
-  const report = await runScheduled({ ...context, host: hostname(), pid: process.pid }, tasks);
+  const whenInterrupted = (report: ScheduledReport) => session.publish(report, { isInterrupted: true });
+  const report = await runScheduled({ ...context, host: hostname(), pid: process.pid, whenInterrupted }, tasks);
   // A machine that had nothing to do must not overwrite the figures of the one that had.
   if (report.tasks.length > 0) await session.publish(report);
   call.print(report, () => {

@@ -111,10 +111,17 @@ async function runDue(
   const { log: sessionLog, signal } = session.surroundings;
   const log = sessionLog.with({ run });
   const own = session.with({ run, log, login: await login.now({ log, signal }) });
-  const report = await runScheduled(
-    { ...await own.context(), rest, refusal, host: hostname(), pid: process.pid },
-    session.config.tasks,
-  );
+  const report = await runScheduled({
+    ...await own.context(),
+    rest,
+    refusal,
+    host: hostname(),
+    pid: process.pid,
+    whenInterrupted: async (report) => {
+      call.print(report, () => "");
+      await own.publish(report, { isInterrupted: true });
+    },
+  }, session.config.tasks);
   if (report.tasks.length > 0) {
     await own.publish(report);
     call.print(report, () => "");

@@ -109,13 +109,17 @@ export class Notifier {
    * A run is over.
    *
    * @param options `isPart`: it was for databases that were named, which must neither pass for the success of a task
-   * nor for its failure.
+   * nor for its failure. `isInterrupted`: what else has begun has not ended, which is yet to be told.
    */
-  end(report: RunReport, { isPart, ...teller }: Teller & { isPart: boolean }): void {
+  end(
+    report: RunReport,
+    { isPart, isInterrupted = false, ...teller }: Teller & { isPart: boolean; isInterrupted?: boolean | undefined },
+  ): void {
     for (const { channel, names } of this.#channelsOf(report.tasks.map(({ task }) => task), teller)) {
       const tasks = report.tasks.filter(({ task }) => names.includes(task));
       const ok = tasks.every(isTaskSaved);
-      if (!isPart) channel.begun.clear();
+      if (isInterrupted) { for (const name of names) channel.begun.delete(name); }
+      else if (!isPart) channel.begun.clear();
       // Documents that earlier backups have lost must be reported, although all is saved now.
       const event = isPart ? "log" : ok && !hasFoundLoss({ tasks }) ? "success" : "fail";
       this.#send(channel, messageOf({ ...report, ok, tasks }, event), teller);

@@ -32,6 +32,11 @@ export interface KeptRefusal {
 export interface ScheduledContext extends RunContext {
   /** What looks before this one have met, and this one meets. @default none was before it, and none comes after it */
   refusal?: KeptRefusal | undefined;
+  /**
+   * Hears of the tasks that are over where the run is interrupted amid another one: nobody runs them again, who would
+   * tell of them. The program is about to end. @default nobody
+   */
+  whenInterrupted?: ((report: ScheduledReport) => Promise<void>) | undefined;
   /** The machine and process that a claim names. */
   host: string;
   pid: number;
@@ -88,8 +93,17 @@ export interface ScheduledReport extends RunReport {
 export async function runScheduled(context: ScheduledContext, tasks: readonly Task[]): Promise<ScheduledReport> {
   const startedAt = context.now();
   const run = new ScheduledRun(context);
-  for (const task of tasks) await run.attempt(task);
-  await run.attemptSuspects();
+  try {
+    for (const task of tasks) await run.attempt(task);
+    await run.attemptSuspects();
+  } catch (error) {
+    if (run.reports.length > 0) await context.whenInterrupted?.(reportOf(run, context, startedAt));
+    throw error;
+  }
+  return reportOf(run, context, startedAt);
+}
+
+function reportOf(run: ScheduledRun, context: ScheduledContext, startedAt: Date): ScheduledReport {
   return {
     ok: run.reports.every((report) => report.ok) && run.scheduled.every(({ outcome }) => outcome !== "failed"),
     run: context.run,

@@ -31,8 +31,8 @@ export interface RunNotifier {
   start(tasks: readonly string[], teller: { log: Log; run: string }): void;
   /** Another machine has the run of these tasks now. */
   leave(tasks: readonly string[], teller: { log: Log; run: string }): void;
-  /** A run is over; `isPart`: it was for databases that were named. */
-  end(report: RunReport, options: { log: Log; run: string; isPart: boolean }): void;
+  /** A run is over; `isPart`: it was for databases that were named; `isInterrupted`: other tasks of it are not over. */
+  end(report: RunReport, options: { log: Log; run: string; isPart: boolean; isInterrupted: boolean }): void;
   /** Waits until all is delivered or given up, some seconds at most. */
   settled(): Promise<void>;
 }

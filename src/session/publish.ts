@@ -17,13 +17,15 @@ import type { Fetch } from "../trusted_fetch.ts";
 export async function publishMetrics(
   config: Config,
   report: RunReport & { scheduled?: readonly { task: string; elapse: string }[] },
-  { lostLogLines, retries, now, host = hostname(), isPart = false, fetch }: {
+  { lostLogLines, retries, now, host = hostname(), isPart = false, timeoutMs, fetch }: {
     lostLogLines: number;
     retries: number;
     /** The next elapse: of a run by hand the first after it, else the one after the elapse that was run. */
     now: Date;
     host?: string | undefined;
     isPart?: boolean;
+    /** For a Pushgateway's answers, all together. @default that of pushMetrics() */
+    timeoutMs?: number | undefined;
     /** Makes the requests to the Pushgateway. */
     fetch?: Fetch | undefined;
   },
@@ -38,7 +40,7 @@ export async function publishMetrics(
     return [task.name, report.tasks.length === 1 ? { nextElapse, retries } : { nextElapse }];
   }));
   const { pushgateway, textfile, perDatabase, instance = host } = prometheus;
-  const options = { tasks, lostLogLines, perDatabase, isPart, fetch };
+  const options = { tasks, lostLogLines, perDatabase, isPart, fetch, ...timeoutMs === undefined ? {} : { timeoutMs } };
   const warnings: string[] = [];
   if (pushgateway !== undefined) warnings.push(...await pushMetrics(report, { ...options, ...pushgateway, instance }));
   if (textfile !== undefined) warnings.push(...await writeMetricsFile(report, { ...options, path: textfile }));

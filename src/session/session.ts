@@ -38,6 +38,8 @@ import { withPassword } from "./password.ts";
 import type { BackupRequest, PlanRequest } from "./requests.ts";
 import { type BackupName, identityReaderOf, isSealExpected } from "./seal.ts";
 
+/** For a Pushgateway, where the program is about to end: systemd waits 15 seconds for all of it. */
+const LAST_PUSH_MS = 2_000;
 /** How many elapses of each task a plan lists by default. */
 const DEFAULT_ELAPSES = 3;
 
@@ -384,24 +386,26 @@ export class Session implements AsyncDisposable {
    * delivered is a warning in the log.
    *
    * @param report `scheduled`: of which elapses the run was, where a schedule began it.
-   * @param options `isPart`: the run was for databases that were named.
+   * @param options `isPart`: the run was for databases that were named. `isInterrupted`: these are the tasks that were
+   * over when it was interrupted; a Pushgateway then has two seconds, and the monitor until the session is closed.
    */
   async publish(
     report: RunReport & { scheduled?: readonly { task: string; elapse: string }[] },
-    options: { isPart?: boolean } = {},
+    { isPart = false, isInterrupted = false }: { isPart?: boolean; isInterrupted?: boolean } = {},
   ): Promise<void> {
     const { config, flush, host, log, run, now, notifier, certificates } = this.#parts;
     logEnd(report, log);
-    notifier?.end(report, { log, run, isPart: options.isPart === true });
+    notifier?.end(report, { log, run, isPart, isInterrupted });
     const { lostLines } = await flush();
     if (config.prometheus !== undefined) {
       const { publishMetrics } = await import("./publish.ts");
       const fetch = await certificates.fetchFor("pushgateway");
       const retries = this.#couch?.retries ?? 0;
-      const counted = { ...options, lostLogLines: lostLines, retries, now: now(), host, fetch };
+      const timeoutMs = isInterrupted ? LAST_PUSH_MS : undefined;
+      const counted = { isPart, timeoutMs, lostLogLines: lostLines, retries, now: now(), host, fetch };
       for (const warning of await publishMetrics(config, report, counted)) log.warn("metrics", { warning });
     }
-    await notifier?.settled();
+    if (!isInterrupted) await notifier?.settled();
   }
 
   /** Notifies the monitor under `notify` of runs, in the background; undefined if the config names none. */

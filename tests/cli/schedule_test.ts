@@ -149,3 +149,29 @@ Deno.test("schedule notifies of each run, and a monitor that is silent keeps it 
     assertStringIncludes(stderr, "Cannot tell");
   });
 });
+
+Deno.test("schedule and backup --scheduled tell of the task that is over when SIGTERM comes during the next one", async () => {
+  for (const command of [["schedule"], ["backup", "--scheduled"]]) {
+    await inSetup(async ({ server, config, write }) => {
+      await using monitor = new FakeMonitor();
+      const textfile = `${config}.prom`;
+      const more = (path: string) => `notify: "${monitor.url(path)}"\nprometheus: ${textfile}`;
+      const tasks = ["one", "two"].map((name) => `${name}: {cron: "*-01-01 UTC", databases: [a], chunk: 1}`).join(", ");
+      await write(tasks, more(command.length === 1 ? "/{task}" : "/all"));
+      // Those of the first task are answered.
+      server.faults.add({ endpoint: "_bulk_get", skip: 3, fault: { kind: "stall", ms: 60_000 } });
+      const program = startProgram([...command, config]);
+      await until(() => server.requestsTo("_bulk_get").length > 3, "the second task");
+      program.kill("SIGTERM");
+      const { code, stderr } = await program.ended;
+      assertEquals(code, 130, stderr);
+      assertStringIncludes(stderr, "task is saved task=one");
+      // Where both have one check, it is told of the failure last.
+      const ofEach = ["/one/start", "/two/start", "/one", "/two/fail"];
+      assertEquals(monitor.paths, command.length === 1 ? ofEach : ["/all/start", "/all", "/all/fail"]);
+      const metrics = await Deno.readTextFile(textfile);
+      assertStringIncludes(metrics, 'couchdb_backup_last_run_success{task="one"} 1');
+      assertEquals(metrics.includes('task="two"'), false);
+    });
+  }
+});

@@ -85,6 +85,11 @@ export class AbortableWaits {
   }
 }
 
+/** Whether a signal has fired because it was given a time (`AbortSignal.timeout()`), and not because somebody wants to stop. */
+export function isOutOfTime(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true && signal.reason instanceof DOMException && signal.reason.name === "TimeoutError";
+}
+
 /**
  * Waits for `ms` milliseconds. The timer keeps the process alive: a wait is part of the work.
  *

@@ -16,7 +16,7 @@ const PAUSE_MS = REFUSED_PAUSE_MINUTES * 60_000;
 const PATIENCE_MS = 3 * 60_000;
 /** An error that was met longer ago has nothing to do with one that is met now. */
 const FORGET_MS = 60 * 60_000;
-/** For reading or writing a small object; it holds also when the round's own time is over. */
+/** For storing a small object; it holds also when the round's own time is over. */
 const TIMEOUT_MS = 10_000;
 
 /**
@@ -53,8 +53,8 @@ export class RoundsBrake {
   }
 
   /** Why the round need not try; undefined where it is to. */
-  async read(): Promise<{ why: string; exit_code: number } | undefined> {
-    this.#stop = await this.#folder.readStop({ signal: AbortSignal.timeout(TIMEOUT_MS) });
+  async read(options: StoreCallOptions): Promise<{ why: string; exit_code: number } | undefined> {
+    this.#stop = await this.#folder.readStop(options);
     if (this.#stop === undefined || Date.parse(this.#stop.until) <= this.#nowMs()) return undefined;
     const { why, exit_code } = this.#stop;
     return { why: `Not tried, as it would fail like the one before: ${why}`, exit_code };

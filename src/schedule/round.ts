@@ -16,12 +16,12 @@ import {
   type BackupOf,
   failure,
   folderOf,
-  LAST_WORDS_TIMEOUT_MS,
   resuming,
   type RoundsContext,
   runOf,
   type RunOfElapse,
   selectFor,
+  withLastWords,
 } from "./run_in_rounds.ts";
 
 /** How far a round has brought a database. */
@@ -54,17 +54,16 @@ export async function backupRound(
   }
   const { generation } = run;
   const lease = generation === undefined ? undefined : { ...run, run: runOf(run), generation };
-  const bookkeeping = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
   if (lease !== undefined) {
-    if (await isLeaseLost(bookkeeping, lease)) {
+    if (await withLastWords(context, (signal) => isLeaseLost({ ...context, signal }, lease))) {
       return { status: "failed", cursor: null, error: "Another run has taken the elapse over", unchanged: false };
     }
-    await renewLeaseForRound(bookkeeping, lease);
+    await withLastWords(context, (signal) => renewLeaseForRound({ ...context, signal }, lease));
   }
   const address = { context, task: run.task, date: selection.date, database };
   const startedAt = context.now();
   const brake = new RoundsBrake(folderOf(context, run), run.task, context.now);
-  const refused = await brake.read();
+  const refused = await withLastWords(context, (signal) => brake.read({ signal }));
   if (refused !== undefined) {
     const outcome = { ...failure(address, undefined), seconds: 0, error: refused.why, exit_code: refused.exit_code };
     return await endRound(context, run, outcome);
@@ -111,7 +110,7 @@ export async function failDatabase(
 }
 
 async function endRound(context: RoundsContext, run: RunOfElapse, outcome: DatabaseReport): Promise<Round> {
-  await folderOf(context, run).storeOutcome(outcome, { signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) });
+  await withLastWords(context, (signal) => folderOf(context, run).storeOutcome(outcome, { signal }));
   const { status, error = null, unchanged = false } = outcome;
   return { status, cursor: null, error, unchanged };
 }
@@ -119,11 +118,13 @@ async function endRound(context: RoundsContext, run: RunOfElapse, outcome: Datab
 /** How many chunks the run has stored of a database. The call's own time is over by now. */
 async function countChunks({ context, date, database }: BackupOf, run: string): Promise<number> {
   const { repository } = context;
-  const signal = AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS);
   try {
     const folder = repository.backupFolder({ date, database });
     const name = checkpointName(shortRun(run));
-    const checkpoint = await readCheckpoint(repository.store, folder, { name, signal });
+    const checkpoint = await withLastWords(
+      context,
+      (signal) => readCheckpoint(repository.store, folder, { name, signal }),
+    );
     return checkpoint.run === run ? checkpoint.chunks.length : 0;
   } catch (error) {
     if (isNotFound(error)) return 0;

@@ -2,6 +2,7 @@
  * A run that is cut into rounds: whose it is, where it keeps what one round passes on to the next, and what it may resume.
  * In: a task and its elapse. Out: the run's id, its folder, and its selection.
  */
+import { withGrace } from "../abort.ts";
 import { runFolder } from "../archive/layout.ts";
 import { sumChunks } from "../archive/manifest.ts";
 import type { DatabaseReport } from "../archive/report.ts";
@@ -34,6 +35,22 @@ export interface RunOfElapse {
 
 /** For what is left to do once the call's own signals are aborted. */
 export const LAST_WORDS_TIMEOUT_MS: number = 5_000;
+
+/**
+ * Does what is short and is to be done whenever a call is at its end, a small object read or stored: as long as the call
+ * has time a store that is busy is waited for, and a little longer.
+ */
+export async function withLastWords<T>(
+  { signal }: { signal: AbortSignal },
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = withGrace(signal, LAST_WORDS_TIMEOUT_MS);
+  try {
+    return await work(late.signal);
+  } finally {
+    late.dispose();
+  }
+}
 
 /** The id of the run of an elapse, the same in every call: by it a round knows what an earlier one has left. */
 export function runOf({ task, elapse }: Pick<RunOfElapse, "task" | "elapse">): string {

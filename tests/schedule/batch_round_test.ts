@@ -1,17 +1,24 @@
 /** Databases in batches, as a state machine takes them: each by itself, whatever becomes of the others. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
+import { orAborted } from "../../src/abort.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { backupBatch, type BatchRound, inBatches } from "../../src/schedule/batch_round.ts";
 import { planRun, summariseRun } from "../../src/schedule/rounds.ts";
-import { folderOf, type RoundsContext, type RunOfElapse } from "../../src/schedule/run_in_rounds.ts";
+import {
+  folderOf,
+  LAST_WORDS_TIMEOUT_MS,
+  type RoundsContext,
+  type RunOfElapse,
+} from "../../src/schedule/run_in_rounds.ts";
 import { openStore } from "../../src/store/open.ts";
 import { createDatabase, idsOf, impatientClient } from "../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../fakes/couchdb.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { task } from "../fakes/task.ts";
+import { withFakeTimers } from "../fake_timers.ts";
 import { storeThatFails } from "./due_setup.ts";
 
 const NEVER = new AbortController().signal;
@@ -294,4 +301,33 @@ Deno.test("backupBatch() fails a database that the task does not select any more
   for (const cursor of ["x", "3", "{}", '{"at":9,"chunks":null,"failed":{"count":0,"names":[],"first":""}}']) {
     await assertRejects(() => scene.step(cursor), UsageError, "Cannot continue the batch");
   }
+});
+
+Deno.test("backupBatch() waits for a busy store as long as the call has time, and shortly after it, also before its first request", async () => {
+  await using scene = await Scene.make();
+  const call = new AbortController();
+  const over = new InterruptedError("The time is nearly over");
+  await withFakeTimers(async (pass) => {
+    const asked = Promise.withResolvers<AbortSignal>();
+    // A store that never answers.
+    const store = new Proxy(scene.repository.store, {
+      get: (target, name) =>
+        typeof Reflect.get(target, name, target) !== "function" || name === "locate"
+          ? Reflect.get(target, name, target)
+          : async (_key: string, { signal }: { signal: AbortSignal }) => {
+            asked.resolve(signal);
+            return await orAborted(new Promise<never>(() => {}), signal);
+          },
+    });
+    const repository = new Repository(store, { prefix: "backup", suffix: "couchdb" });
+    const round = assertRejects(() => scene.step(null, { repository, signal: call.signal }), InterruptedError);
+    const signal = await asked.promise;
+    pass(60_000);
+    assert(!signal.aborted);
+    call.abort(over);
+    pass(LAST_WORDS_TIMEOUT_MS - 1);
+    assert(!signal.aborted);
+    for (let piece = 0; piece < 10; piece++) pass(LAST_WORDS_TIMEOUT_MS / 10);
+    assertEquals(await round, over);
+  });
 });

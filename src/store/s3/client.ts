@@ -8,7 +8,7 @@ import { describeError, isTransient, StoreError } from "../../errors.ts";
 import { SILENT_LOG } from "../../observe.ts";
 import { RetryNotice } from "../../retry_notice.ts";
 import { joinKey } from "../key.ts";
-import { orAborted, wait } from "../../abort.ts";
+import { isOutOfTime, orAborted, wait } from "../../abort.ts";
 import { type Credentials, isSameCredentials } from "../../aws/credentials.ts";
 import { findReachable, forgetReachable } from "../../aws/reach.ts";
 import { RequestSigner } from "../../aws/signer.ts";
@@ -53,6 +53,8 @@ export class S3Client {
   readonly #clock = new ServerClock();
   /** By what name it is remembered which of the bucket's URLs answers. */
   #service = "";
+  /** Whether one request has used up all patience, so that others need not, until one goes well. */
+  #isWornOut = false;
 
   constructor(target: S3Target, settings: Partial<S3Settings> = {}) {
     this.#target = target;
@@ -153,17 +155,50 @@ export class S3Client {
     for (let attempt = 1;; attempt++) {
       try {
         signal?.throwIfAborted();
-        return await operation();
+        const outcome = await operation();
+        this.#isWornOut = false;
+        return outcome;
       } catch (error) {
-        signal?.throwIfAborted();
-        if (attempt >= this.settings.attempts || !isTransient(error)) throw error;
-        await this.wait(attempt, error, signal);
+        await this.waitAfter(attempt, error, signal);
       }
     }
   }
 
-  /** Waits before the next attempt: longer each time, at random, but at least as long as the server asks. */
-  async wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * Waits before the attempt that follows a failed one: longer each time, at random, but at least as long as the server
+   * asks.
+   *
+   * @throws The error where a further attempt cannot help, or the time is over for which it was to be tried; else the
+   * signal's reason.
+   */
+  async waitAfter(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
+    if (!isOutOfTime(signal)) signal?.throwIfAborted();
+    if (signal?.aborted) throw error;
+    const isPassing = isTransient(error);
+    if (!isPassing) this.#isWornOut = false;
+    if (!isPassing || attempt >= this.#attemptsAfter(error)) {
+      this.#isWornOut ||= isPassing;
+      throw error;
+    }
+    try {
+      await this.#wait(attempt, error, signal);
+    } catch (reason) {
+      // That a time limit has ended the wait tells nobody anything; what S3 has said does.
+      throw isOutOfTime(signal) ? error : reason;
+    }
+  }
+
+  /** How often a request is tried in all that has met an error. */
+  #attemptsAfter(error: unknown): number {
+    const { attempts, attemptsUnanswered } = this.settings;
+    const fewer = Math.min(attempts, attemptsUnanswered);
+    const { status, code } = error instanceof StoreError ? error.facts : { status: undefined, code: undefined };
+    // A clock that is wrong behind S3's own time is no matter of patience.
+    if (status === undefined || code === "RequestTimeTooSkewed" || this.#isWornOut) return fewer;
+    return attempts;
+  }
+
+  async #wait(attempt: number, error: unknown, signal: AbortSignal | undefined): Promise<void> {
     const longestMs = Math.min(this.settings.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS);
     const askedMs = error instanceof StoreError ? error.facts.retryAfterMs ?? 0 : 0;
     const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);

@@ -2,7 +2,7 @@
  * One conversation with an S3 server, guarded against stalls. In: a signed request. Out: the answer as soon as its headers
  * are there, its body read by and by; or a failure as soon as nothing has moved for too long.
  */
-import { orAborted } from "../../abort.ts";
+import { isOutOfTime, orAborted } from "../../abort.ts";
 import type { Fetch } from "../../trusted_fetch.ts";
 import type { S3OpenAnswer, S3Settings } from "./request.ts";
 
@@ -51,6 +51,7 @@ export async function exchange(
     try {
       return await orAborted(step, ended);
     } catch (cause) {
+      if (isOutOfTime(signal)) throw explain(cause, { code: "timeout", text: `no answer from ${url.host} in time` });
       signal?.throwIfAborted();
       if (!stall.signal.aborted) throw explain(cause, failure);
       const text = `no data from ${url.host} for ${Math.round(limitMs / 1000)} seconds`;

@@ -3,7 +3,7 @@
  * after the last byte that came, as long as the object is still the same.
  */
 import { counted } from "../../counts.ts";
-import { isTransient, StoreError } from "../../errors.ts";
+import { StoreError } from "../../errors.ts";
 import type { S3Client } from "./client.ts";
 import type { S3OpenAnswer } from "./request.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
@@ -113,16 +113,13 @@ class ObjectReader {
   /** Waits, so that the rest can be asked for. @throws The error where that cannot help. */
   async #recover(error: unknown): Promise<void> {
     const { client, key, signal } = this.#object;
-    signal?.throwIfAborted();
     this.close();
     this.#answer = undefined;
     if (error instanceof StoreError && error.facts.code === "PreconditionFailed") {
       const facts = { code: "changed", key };
       throw new StoreError(`${this.#subject}: it was replaced while it was read`, facts, { cause: error });
     }
-    this.#failures++;
-    if (this.#failures >= client.settings.attempts || !isTransient(error)) throw error;
-    await client.wait(this.#failures, error, signal);
+    await client.waitAfter(++this.#failures, error, signal);
   }
 
   /** Asks for the bytes that have not come, of the very object. */

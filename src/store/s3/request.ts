@@ -9,8 +9,10 @@ import type { AddressingStyle, S3Location } from "./endpoint.ts";
 
 /** How patient the client is. */
 export interface S3Settings {
-  /** How often a request is tried in all. @default 6 */
+  /** How often a request that S3 refuses for now is tried in all, for about a minute. @default 10 */
   attempts: number;
+  /** The same where no answer comes, which by itself may take a minute each time. @default 7 */
+  attemptsUnanswered: number;
   /** The longest wait before the second attempt; doubled before each further one. @default 250 */
   backoffMs: number;
   /** How long S3 may show no sign of life. @default 60000 */
@@ -29,7 +31,8 @@ export interface S3Settings {
 
 /** Those of AWS, and of most servers that speak S3. */
 export const DEFAULT_SETTINGS: S3Settings = {
-  attempts: 6,
+  attempts: 10,
+  attemptsUnanswered: 7,
   backoffMs: 250,
   stallMs: 60_000,
   uploadBytesPerSecond: 32 * 1024,

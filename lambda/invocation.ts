@@ -17,7 +17,7 @@ import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
 import { runScheduled, type ScheduledReport, type ScheduledTask } from "../src/schedule/due.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
 import { backupRound } from "../src/schedule/round.ts";
-import { planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
+import { mustHaveCome, planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
 import type { RunOfElapse } from "../src/schedule/run_in_rounds.ts";
 import type { Session } from "../src/session/session.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
@@ -229,6 +229,7 @@ export class ProgramInvocation {
     const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
     if (config.stateMachine !== undefined) {
+      mustHaveCome(run, this.#session.surroundings.now());
       await this.#mustBeAlone(undefined);
       // Resuming a run is another execution than the run itself, whose name is used up.
       const more = event.elapse === undefined ? [] : [event.only, this.#invocation.requestId.slice(0, 8)];

@@ -61,19 +61,35 @@ export interface PlannedRun {
 }
 
 const CALLS_AT_ONCE = 16;
+/** How far the clock of who names an elapse may be ahead. */
+const CLOCK_TOLERANCE_MS = 5 * 60_000;
+
+/**
+ * Makes sure that an elapse has come. A run of one that is still to come would be taken for that one's: when it comes,
+ * nothing is saved any more, and what was saved lies in the folder of a day that is yet to be.
+ *
+ * @throws UsageError where it has not.
+ */
+export function mustHaveCome({ task, elapse }: Pick<RunOfElapse, "task" | "elapse">, now: Date): void {
+  if (elapse.getTime() <= now.getTime() + CLOCK_TOLERANCE_MS) return;
+  throw new UsageError(`Cannot run task "${task.name}" for ${elapse.toISOString()}: that is still to come`, {
+    hint: "Leave elapse out to run the task now",
+  });
+}
 
 /**
  * Finds out what there is to do, and stores it in the run's folder: all that the task selects, or what earlier runs of
  * the elapse did not save. An elapse that nobody has claimed yet is claimed.
  *
- * @throws UsageError when the task selects nothing and may not, when the failed databases are asked for of a run that
- * has no report, or when another machine's run has the elapse.
+ * @throws UsageError when the elapse is still to come, when the task selects nothing and may not, when the failed
+ * databases are asked for of a run that has no report, or when another machine's run has the elapse.
  */
 export async function planRun(
   context: RoundsContext,
   run: RunOfElapse,
   options: RoundsOptions = {},
 ): Promise<PlannedRun> {
+  mustHaveCome(run, context.now());
   const folder = folderOf(context, run);
   const earlier = await readEarlier(folder, context);
   if (run.scope === "failed" && earlier === undefined) {

@@ -304,6 +304,20 @@ Deno.test("openHandler() starts an execution of its own for a person who resumes
   assertEquals(lambda.executions.length, 3);
 });
 
+Deno.test("openHandler() runs no elapse that is still to come: when it has come nothing would be saved", async () => {
+  const now = () => new Date("2026-01-03T17:00:00Z");
+  for (const stateMachine of [false, true]) {
+    await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine, now });
+    for (const event of [{ task: "weekly", elapse: ELAPSE }, { action: "plan", task: "weekly", elapse: ELAPSE }]) {
+      const error = await assertRejects(() => lambda.invoke(event), UsageError, "that is still to come");
+      assertEquals(error.hint, "Leave elapse out to run the task now");
+    }
+    assertEquals(lambda.executions, []);
+    const { started } = await lambda.invoke(tickAt(ELAPSE));
+    assertEquals(started.length, 1);
+  }
+});
+
 Deno.test("openHandler() refuses what it does not know, and logs why an invocation failed", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY });
   await assertRejects(() => lambda.invoke({ action: "delete" }), UsageError, "neither a tick");

@@ -106,8 +106,8 @@ export interface RestoreSummaryResult {
   failed: number;
   /** Databases that are left out, on purpose or for want of a backup. */
   left_out: number;
-  /** To name as `path` where the same is to go on. */
-  moment: string | null;
+  /** To name as `path` where the same is to go on; also where `latest` was asked for. */
+  moment: string;
   /** The whole outcome in a sentence; the execution's cause when it fails. */
   message: string;
 }

@@ -250,9 +250,11 @@ export class ProgramInvocation {
 
   /** Restores, in this invocation; the next one goes on where its time was over. */
   async restore(event: RestoreEvent): Promise<RestoreSummaryResult> {
-    return await this.#inTime("The restore", () => restoreAtOnce(this.#session, event), {
-      hint: `Send the same again to go on${event.path === "latest" ? ", with the moment in place of latest" : ""}. ` +
-        "The state machine that restores may take as long as it needs",
+    // What is complete by now is what "latest" means in this call.
+    const latest = this.#session.surroundings.now();
+    const again = event.path === "latest" ? ` with "path": "${latest.toISOString()}"` : "";
+    return await this.#inTime("The restore", () => restoreAtOnce(this.#session, event, { latest }), {
+      hint: `Send the same again${again} to go on. The state machine that restores may take as long as it needs`,
     });
   }
 

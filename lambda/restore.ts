@@ -59,15 +59,26 @@ export async function summariseRestore(
 /**
  * Restores all in this call.
  *
+ * @param options.latest The moment that is named where the newest backups were asked for.
  * @throws NotRestoredError when not all is there.
  */
-export async function restoreAtOnce(session: Session, event: RestoreEvent): Promise<RestoreSummaryResult> {
+export async function restoreAtOnce(
+  session: Session,
+  event: RestoreEvent,
+  { latest }: { latest: Date },
+): Promise<RestoreSummaryResult> {
   const request = { ...requestOf(event), databasesAtOnce: event.parallel, isDiscreet: true };
   const { databases, left_out, moment } = await session.restoreAll(request);
   const broken = databases.filter((one) => !isThere(one));
   const first = broken.flatMap(({ database, error }) => error === undefined ? [] : `"${database}": ${error}`)[0];
   const failed = broken.map(({ database }) => database);
-  const summary = summaryOf({ databases: databases.length, failed, leftOut: left_out, moment, first });
+  const summary = summaryOf({
+    databases: databases.length,
+    failed,
+    leftOut: left_out,
+    moment: moment ?? latest.toISOString(),
+    first,
+  });
   if (!summary.ok) throw new NotRestoredError(summary.message, { hint: "The log has the causes" });
   return summary;
 }
@@ -82,7 +93,7 @@ function summaryOf({ databases, failed, leftOut, moment, first }: {
   databases: number;
   failed: string[];
   leftOut: LeftOut[];
-  moment: string | null;
+  moment: string;
   /** The first cause that is known. */
   first: string | undefined;
 }): RestoreSummaryResult {
@@ -94,7 +105,7 @@ function summaryOf({ databases, failed, leftOut, moment, first }: {
       : `${failed.length} of ${counted(databases, "database")} are not restored: ${named(failed)}`,
     missing.length === 0 ? [] : `${counted(missing.length, "database")} without a backup: ${named(missing)}`,
     first === undefined || ok ? [] : first,
-    failed.length === 0 || moment === null ? [] : `the same with "path": "${moment}" goes on`,
+    failed.length === 0 ? [] : `the same with "path": "${moment}" goes on`,
   ];
   const counts = { databases, failed: failed.length, left_out: leftOut.length };
   return { ok, ...counts, moment, message: parts.flat().join("; ") };

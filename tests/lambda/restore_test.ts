@@ -320,14 +320,29 @@ Deno.test("openHandler() restores in one call where there is time for it, else t
   const fault = { kind: "run", run: () => stop.abort(new InterruptedError("The time is nearly over")) } as const;
   lambda.couch.faults.add({ endpoint: "_bulk_docs", skip: 4, fault });
   const error = await assertRejects(() => lambda.invoke(REQUEST, { stop: stop.signal }), InterruptedError);
-  assertStringIncludes(error.hint ?? "", "Send the same again to go on");
+  const [, path] = /^Send the same again with "path": "([^"]+)" to go on/.exec(error.hint ?? "")!;
   lambda.couch.faults.clear();
-  const { ok, databases, message } = await lambda.invoke(REQUEST);
-  assertEquals([ok, databases, message], [true, 3, "3 databases are restored"]);
+  // A backup that is complete only now is none of those that were asked for.
+  await lambda.invoke({ task: "weekly" });
+  const { ok, databases, message, moment } = await lambda.invoke({ ...REQUEST, path });
+  assertEquals([ok, databases, message, moment], [true, 3, "3 databases are restored", path]);
   assertEquals(await lambda.differences(), []);
   const [doc] = (await couchOk(lambda.couch, "GET /a/_all_docs")).json.rows;
   await couchOk(lambda.couch, `DELETE /a/${doc.id}?rev=${doc.value.rev}`);
-  await assertRejects(() => lambda.invoke(REQUEST), NotRestoredError, "1 of 3 databases are not restored: a");
+  const again = { ...REQUEST, path };
+  await assertRejects(() => lambda.invoke(again), NotRestoredError, "1 of 3 databases are not restored: a");
+});
+
+Deno.test("openHandler() says the moment also where latest is restored in one call", async () => {
+  const now = new Date();
+  await using lambda = await setUpLoss(TASKS, { now: () => now });
+  const { moment } = await lambda.invoke(REQUEST);
+  assertEquals(moment, now.toISOString());
+  const [doc] = (await couchOk(lambda.couch, "GET /a/_all_docs")).json.rows;
+  await couchOk(lambda.couch, `DELETE /a/${doc.id}?rev=${doc.value.rev}`);
+  const said = `the same with "path": "${moment}" goes on`;
+  await assertRejects(() => lambda.invoke(REQUEST), NotRestoredError, said);
+  assertEquals((await lambda.invoke({ ...REQUEST, path: moment, map: ["(.*)=back-$1"] })).ok, true);
 });
 
 /** The same of sealed backups, and a Secrets Manager that has the identity, or has none yet. */

@@ -5,6 +5,8 @@ import { parse, type Tags } from "yaml";
 export interface Resource {
   Type: string;
   Condition?: string;
+  DeletionPolicy?: string;
+  UpdateReplacePolicy?: string;
   // deno-lint-ignore no-explicit-any -- each type has properties of its own
   Properties: any;
 }

@@ -449,6 +449,17 @@ Deno.test("template.yaml lets the function lock what it stores where the config 
   ]);
   const stored = statementsOf("FunctionRights").find(({ Sid }) => Sid === "WriteBackups")!;
   assertEquals(statementsOf("FunctionMayLock")[0]!.Resource, stored.Resource);
+  const { ObjectLockEnabled, VersioningConfiguration } = resources.Bucket!.Properties;
+  assertEquals(ObjectLockEnabled, { "Fn::If": ["Locks", true, { Ref: "AWS::NoValue" }] });
+  assertEquals(VersioningConfiguration.Status, "Enabled", "which Object Lock needs");
+});
+
+Deno.test("template.yaml keeps the bucket that it has created as it is, its policy too, when the stack is deleted", () => {
+  const ofBucket = Object.entries(resources).filter(([, { Type }]) => Type.startsWith("AWS::S3::"));
+  assertEquals(ofBucket.map(([name]) => name), ["Bucket", "BucketNeedsTls"]);
+  for (const [name, { DeletionPolicy, UpdateReplacePolicy }] of ofBucket) {
+    assertEquals([DeletionPolicy, UpdateReplacePolicy], ["Retain", "Retain"], name);
+  }
 });
 
 Deno.test("template.yaml has every parameter in a group and with a label, and docs/lambda.md explains each", async () => {

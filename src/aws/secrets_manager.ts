@@ -13,18 +13,30 @@ import type { AwsCallOptions, AwsOptions } from "./options.ts";
 const answerSchema = z.object({ SecretString: z.string().min(1) });
 /** How AWS's tools keep a login with its password. */
 const loginSchema = z.object({ password: z.string().min(1) });
+const PASSWORD_HINT = "Store the password as the secret's text, or as the field password of a JSON object";
 
 /**
- * Reads the password that a secret holds: its whole text, or, where that is a JSON object, the field `password`.
+ * Reads the password that a secret holds: its whole text without a line's end behind it, or, where that is a JSON
+ * object, the field `password`.
  *
- * @throws AwsError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`.
+ * @throws AwsError with AWS's code, such as `AccessDeniedException` or `ResourceNotFoundException`; `bad_secret` where
+ * there is no password in it.
  */
 export async function readPassword(arn: string, options: AwsOptions & AwsCallOptions): Promise<Secret> {
-  const text = await readSecretText(arn, {
-    ...options,
-    hint: "Store the password as the secret's text, or as the field password of a JSON object",
-  });
-  return new Secret(loginPassword(text) ?? text);
+  const text = withoutLineEnd(await readSecretText(arn, { ...options, hint: PASSWORD_HINT }));
+  const login = jsonObject(text);
+  const password = login === undefined ? text : loginSchema.safeParse(login).data?.password;
+  if (password !== undefined && password !== "") return new Secret(password);
+  // Sent as a password it would be refused, and CouchDB locks out who is refused.
+  const lack = login === undefined
+    ? "it holds an empty line"
+    : "it is a JSON object without a text in the field password";
+  throw new AwsError(`Cannot use the secret "${arn}": ${lack}`, { code: "bad_secret" }, { hint: PASSWORD_HINT });
+}
+
+/** As in a file that a password is read from: many a secret was made from one. */
+function withoutLineEnd(text: string): string {
+  return text.replace(/^\uFEFF/, "").replace(/\r?\n$/, "");
 }
 
 /**
@@ -53,9 +65,10 @@ export async function readSecretText(
   return data.SecretString;
 }
 
-function loginPassword(text: string): string | undefined {
+function jsonObject(text: string): object | undefined {
   try {
-    return loginSchema.safeParse(JSON.parse(text)).data?.password;
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
   } catch {
     return undefined;
   }

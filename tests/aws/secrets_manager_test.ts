@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { generateIdentity } from "age-encryption";
 import { AwsError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
@@ -34,7 +34,12 @@ Deno.test("readPassword() reads a plain secret, or the field password of a JSON 
   const table: [string, string][] = [
     ["hunter2", "hunter2"],
     ['{"username":"backup","password":"päss \\"x\\""}', 'päss "x"'],
-    ['{"user":"no password here"}', '{"user":"no password here"}'],
+    ['{"password":"with a line\\n"}\n', "with a line\n"],
+    ["from a file\n", "from a file"],
+    ["\uFEFFfrom a file of Windows\r\n", "from a file of Windows"],
+    ["two lines\n\n", "two lines\n"],
+    [" {spaces] ", " {spaces] "],
+    ["[1]", "[1]"],
     ["12345", "12345"],
     ['"quoted"', '"quoted"'],
     ["null", "null"],
@@ -42,6 +47,17 @@ Deno.test("readPassword() reads a plain secret, or the field password of a JSON 
   await using manager = startSecretsManager(table.map(([stored]) => text(stored)));
   for (const [, password] of table) assertEquals((await readPassword(ARN, manager.options)).reveal(), password);
   assertEquals(new Set(manager.asked), new Set(["secretsmanager.GetSecretValue"]));
+});
+
+Deno.test("readPassword() refuses an object without a password, which would be refused as one, and shows nothing of it", async () => {
+  const held = ['{"COUCHDB_PASSWORD":"hunter2"}', '{"password":7}', '{"password":""}', "{}", "\r\n"];
+  await using manager = startSecretsManager(held.map(text));
+  for (const one of held) {
+    const error = await assertRejects(() => readPassword(ARN, manager.options), AwsError, `secret "${ARN}": it `, one);
+    assertEquals(error.facts.code, "bad_secret");
+    assertStringIncludes(error.hint!, "field password");
+    assertEquals(`${error.message} ${error.hint}`.includes("hunter2"), false);
+  }
 });
 
 Deno.test("readPassword() takes the keys that have replaced refused ones, and says what is refused where none have", async () => {

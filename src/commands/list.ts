@@ -20,7 +20,7 @@ import { formatInstant } from "../observe/figures.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
-import { matcherOf } from "../task/pattern.ts";
+import { matcherOf, mustNameSome } from "../task/pattern.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;
@@ -85,6 +85,7 @@ export async function listDatabases(
   { couch, signal }: { couch: CouchClient; signal: AbortSignal },
   { match }: Pick<ListRequest, "match"> = {},
 ): Promise<{ databases: ListedDatabase[] }> {
+  mustNameSome(match, "match");
   const isWanted = matcherOf(match);
   const wanted = (await couch.listDatabases({ signal })).filter(isWanted);
   return { databases: wanted.map((database) => ({ database, encoded: encodeDatabase(database) })) };
@@ -137,6 +138,7 @@ export async function listBackups(
 ): Promise<BackupList> {
   const { repository, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
+  mustNameSome(options.match, "match");
   const isWanted = matcherOf(options.match);
   const catalog = new Catalog(repository);
   const describe = async (found: FolderInventory, signal: AbortSignal) => {

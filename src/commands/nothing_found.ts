@@ -10,14 +10,21 @@ import { ArchiveError } from "../errors.ts";
  */
 export function nothingFound(
   repository: Repository,
-  { patterns = [], moment }: { patterns?: readonly string[] | undefined; moment?: string | undefined },
+  { patterns = [], excluded = [], moment }: {
+    patterns?: readonly string[] | undefined;
+    /** What was left out, though it may be there. */
+    excluded?: readonly string[] | undefined;
+    moment?: string | undefined;
+  },
 ): ArchiveError {
   const key = repository.root;
   const named = patterns.map((source) => `"${source}"`).join(" or ");
-  const which = named === "" ? "" : ` of a database that ${named} matches`;
+  const left = excluded.map((source) => `"${source}"`).join(" or ");
+  const which = (named === "" ? "" : ` of a database that ${named} matches`) +
+    (left === "" ? "" : `${named === "" ? " of a database" : ""} beside those that ${left} leaves out,`);
   const places = [
     ...moment === undefined ? [] : ["the moment"],
-    ...patterns.length === 0 ? [] : ["the patterns"],
+    ...patterns.length + excluded.length === 0 ? [] : ["the patterns"],
     "prefix and suffix",
   ].join(", ");
   return new ArchiveError(

@@ -11,7 +11,7 @@ import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
 import { Shares } from "../shares.ts";
-import { compilePattern } from "../task/pattern.ts";
+import { compilePattern, mustNameSome } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { Undecided, type UndecidedBackup } from "./undecided.ts";
 import { type SuspectBackup, Vanished } from "./vanished.ts";
@@ -116,6 +116,7 @@ export async function verifyAll(
   const sample = sampleOf(request.sampleOf, startedAt);
   const undecided = new Undecided({ log });
   const vanished = new Vanished(context);
+  mustNameSome(request.match, "match");
   const patterns = request.match?.map(compilePattern);
   const unmet = new Set(patterns);
   const report: VerifyAllReport = {

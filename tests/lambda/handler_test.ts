@@ -663,6 +663,9 @@ Deno.test("openHandler() says what has expired, deletes it when it is told to, a
   const young = await lambda.invoke({ action: "expire", confirm: true });
   assertEquals([young.expired, young.kept], [0, 9], "all of them are younger than a day");
   s3.clockAheadMs = 10 * 86_400_000;
+  // That deleted what the retention of every task does not keep.
+  const none = { action: "expire", confirm: true, tasks: [] };
+  await assertRejects(() => lambda.invoke(none), UsageError, '"tasks" is an empty list');
   const shown = await lambda.invoke({ action: "expire" });
   assertEquals([shown.confirmed, shown.expired, shown.kept, manifests()], [false, 6, 3, all]);
   const { leftovers: _, expired_bytes, ...gone } = await lambda.invoke({ action: "expire", confirm: true });

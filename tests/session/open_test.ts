@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { type Config, parseConfig } from "../../src/config/config.ts";
-import { ConfigError, CouchError, StoreError, UsageError } from "../../src/errors.ts";
+import { ArchiveError, ConfigError, CouchError, StoreError, UsageError } from "../../src/errors.ts";
 import { openSession } from "../../src/session/open.ts";
 import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -253,4 +253,24 @@ Deno.test("Session.backup() is not failed by a monitor that refuses, and warns o
   monitor.statuses = [404, 404];
   assertEquals((await session.backup({ tasks: ["other"] })).ok, true);
   assertEquals(log.events("warn"), ["notify", "notify"]);
+});
+
+Deno.test("Session refuses an empty list where it would mean all to one and none to another, and says what exclude leaves", async () => {
+  await using place = await Place.make();
+  await using session = await openSession({ config: place.config() });
+  await session.backup({ tasks: ["weekly"] });
+  const calls: [string, () => Promise<unknown>][] = [
+    ["tasks", () => session.expire({ tasks: [], confirm: true })],
+    ["match", () => session.restoreAll({ path: "latest", match: [] })],
+    ["match", () => session.verifyAll({ match: [] })],
+    ["match", () => session.testRestore({ match: [] })],
+    ["match", () => session.list({ match: [] })],
+  ];
+  for (const [key, call] of calls) {
+    const error = await assertRejects(call, UsageError, `"${key}" is an empty list`);
+    assertEquals(error.hint, `Leave ${key} out where all are meant`);
+  }
+  const { message } = await assertRejects(() => session.restoreAll({ path: "latest", exclude: [".*"] }), ArchiveError);
+  const left = `There is no complete backup of a database beside those that ".*" leaves out, in "`;
+  assertStringIncludes(message, left);
 });

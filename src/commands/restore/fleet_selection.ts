@@ -10,7 +10,7 @@ import { decodeDatabase } from "../../database_name.ts";
 import { parseDate, parseInstant } from "../../dates.ts";
 import { type StoreError, UsageError } from "../../errors.ts";
 import { formatInstant } from "../../observe/figures.ts";
-import { compilePattern, matcherOf } from "../../task/pattern.ts";
+import { compilePattern, matcherOf, mustNameSome } from "../../task/pattern.ts";
 import { SYSTEM_DATABASES } from "../../task/select.ts";
 import { nothingFound } from "../nothing_found.ts";
 import type { FleetContext, FleetRequest } from "./context.ts";
@@ -58,7 +58,9 @@ export async function findFleet(
   if (isPart === undefined) {
     const moment = request.path === "latest" ? undefined : request.path;
     const [first] = outOfReach;
-    if (found.length === 0) throw first?.error ?? nothingFound(repository, { patterns: request.match, moment });
+    if (found.length === 0) {
+      throw first?.error ?? nothingFound(repository, { patterns: request.match, excluded: request.exclude, moment });
+    }
     const patterns = unmetPatterns(request, [...found, ...outOfReach]);
     if (patterns.length > 0) throw nothingFound(repository, { patterns, moment });
   }
@@ -84,6 +86,7 @@ function isLeftUnnamed(database: string, { match, exclude = [] }: FleetRequest):
 
 /** System databases are restored only if named, because they hold logins and start replications. */
 function readFilter({ match, exclude = [] }: FleetRequest): (database: string) => boolean {
+  mustNameSome(match, "match");
   const isMatched = matcherOf(match);
   const isExcluded = matcherOf(exclude);
   // A pattern such as ".*" names nobody.

@@ -24,7 +24,7 @@ import { CouchError, describeError, EXIT, exitCodeOf, type StoreError, UsageErro
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
-import { matcherOf } from "../../task/pattern.ts";
+import { matcherOf, mustNameSome } from "../../task/pattern.ts";
 import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
@@ -107,6 +107,7 @@ export async function testRestore(
   const { repository, log, now, progress } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
+  mustNameSome(request.match, "match");
   const isWanted = matcherOf(request.match);
   const outOfReach: FaultyBackup[] = [];
   const onOutOfReach = (database: string, error: StoreError) => {

@@ -96,6 +96,22 @@ Deno.test("backup() through a real node is whole when as many documents were del
   });
 });
 
+Deno.test("a real cluster that counts wrongly behind a purge has its database saved", async () => {
+  await onCluster(async ([first], database, backups) => {
+    const ids = await fill(first!, database, 500);
+    const { json: { rev } } = await couchOk(first!, `PUT /${database}/x`, { a: 1 });
+    const [deleted, parent] = ["b".repeat(32), "c".repeat(32)];
+    const leaf = { _id: "x", _rev: `2-${deleted}`, _deleted: true, _revisions: { start: 2, ids: [deleted, parent] } };
+    await couchOk(first!, `POST /${database}/_bulk_docs`, { docs: [leaf], new_edits: false });
+    await couchOk(first!, `POST /${database}/_purge`, { x: [rev] });
+    const report = await backups.run(first!, { database, task: { chunk: 100 }, context: CONTEXT });
+    assertEquals(report.status, "complete", report.error);
+    const [warning = ""] = report.warnings ?? [];
+    assert(warning.startsWith("CouchDB counts 501 live documents and shows 500, which are all saved: "), warning);
+    expectDocuments(await backups.read(database), ids);
+  });
+});
+
 Deno.test("backup() is whole when a real node is killed in the middle of the listing", async () => {
   await onCluster(async ([first], database, backups) => {
     const ids = await fill(first!, database, 20_000);

@@ -6,6 +6,7 @@
 import { counted, formatCount } from "../../counts.ts";
 import type { KnownRows } from "../../archive/overlap.ts";
 import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
+import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
@@ -19,6 +20,10 @@ import type { Turns } from "./turns.ts";
 const FURTHER_IDS = 10_000;
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
+
+/** So many deleted documents are asked for one by one, to show that CouchDB counts wrongly; so many in one request. */
+const MOST_DELETED = 100_000;
+const DELETED_AT_ONCE = 1000;
 
 /** So often all is listed again because a node was not up to date: each time the cluster had settled before. */
 const MOST_SETTLINGS = 10;
@@ -188,6 +193,8 @@ export class Completeness {
   readonly #resume: string;
   readonly #before: ListedDatabase["before"];
   readonly #turns: Turns;
+  /** Whether all documents are listed, and fewer of them live than are counted: then deleted ones are looked at. */
+  #lacksLive = false;
 
   constructor(
     context: Run,
@@ -288,7 +295,10 @@ export class Completeness {
     await this.#turns.take();
     this.#listing.recount(
       this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
-      { withLive: this.#before === undefined && this.#hasSingleCopy },
+      {
+        withLive: this.#before === undefined && (this.#hasSingleCopy || this.#looksAtDeleted),
+        withDeleted: this.#before === undefined && this.#looksAtDeleted,
+      },
     );
     await storeListed();
   }
@@ -323,7 +333,8 @@ export class Completeness {
     const most = this.#mostLive();
     if (most >= this.#counts.live) return undefined;
     const { pending = 0 } = await couch.changes(this.#database, { since: this.#listing.until, limit: 0 }, { signal });
-    if (most + pending >= this.#counts.live || this.#isMiscounted(most)) return undefined;
+    if (most + pending >= this.#counts.live || await this.#isMiscounted(most)) return undefined;
+    this.#lacksLive = true;
     const live = counted(this.#counts.live, "live document");
     return `of ${live} that CouchDB counts ${formatCount(most)} ${most === 1 ? "was" : "were"} read`;
   }
@@ -333,20 +344,42 @@ export class Completeness {
     return this.#counts.info.n === 1;
   }
 
+  /** Whether deleted documents are to be asked for one by one: of several copies one may show as deleted what lives. */
+  get #looksAtDeleted(): boolean {
+    return this.#lacksLive && this.#counts.hasCopies && this.#counts.info.doc_del_count <= MOST_DELETED;
+  }
+
   /**
-   * Whether CouchDB's count of live documents is wrong, and nothing is missing: all that a single copy shows to be live
-   * when all of it is listed once more has been read. So it is where a purge has taken the winning revision of a
-   * document and left a deleted one: CouchDB goes on counting it as live, also after a compaction, and the sum with
-   * those that are deleted is right (seen on 3.5.0). Of several copies one may show as deleted what another one has live.
+   * Whether CouchDB's count of live documents is wrong, and nothing is missing: all that the feed shows to be live when
+   * all of it is listed once more has been read. So it is where a purge has taken the winning revision of a document and
+   * left a deleted one: CouchDB goes on counting it as live, also after a compaction, and the sum with those that are
+   * deleted is right (seen on 3.5.0). Of several copies one may show as deleted what another one has live: there each
+   * that is shown so is asked for by its id, which most of the copies answer.
    */
-  #isMiscounted(read: number): boolean {
-    const shown = this.#listing.recounted?.live;
-    if (!this.#hasSingleCopy || shown === undefined || read < shown) return false;
+  async #isMiscounted(read: number): Promise<boolean> {
+    const { live: shown, deleted } = this.#listing.recounted ?? {};
+    if (shown === undefined || read < shown) return false;
+    if (!this.#hasSingleCopy && (deleted === undefined || await this.#takeThoseThatLive(deleted))) return false;
     this.#context.log.warn("live documents are counted wrongly by CouchDB", { counted: this.#counts.live, shown });
     this.miscount = `CouchDB counts ${counted(this.#counts.live, "live document")} ` +
       `and shows ${formatCount(shown)}, which are all saved: ` +
       "a purge may leave such a count behind; a replica of the database has the right one";
     return true;
+  }
+
+  /** Has those fetched that are not deleted. @returns Whether there are such, or CouchDB does not tell of each. */
+  async #takeThoseThatLive(listed: readonly ListedDocument[]): Promise<boolean> {
+    const { couch, signal } = this.#context;
+    let isUnclear = false;
+    for (let from = 0; from < listed.length; from += DELETED_AT_ONCE) {
+      await this.#turns.take();
+      const some = listed.slice(from, from + DELETED_AT_ONCE);
+      const newest = await couch.newestRevisions(this.#database, some.map(({ id }) => id), { signal });
+      const others = some.filter(({ id }) => newest.get(id)?.deleted !== true);
+      this.#listing.takeAgain(others.filter(({ id }) => newest.has(id)));
+      isUnclear ||= others.length > 0;
+    }
+    return isUnclear;
   }
 
   /**

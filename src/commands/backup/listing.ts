@@ -114,11 +114,16 @@ export class Listing {
   /** After everything that has been listed. */
   until: string;
   /**
-   * How many different ids the last {@linkcode Listing.recount} has found, and how many of them live, or live at least
-   * once while it was under way, where that was asked for; undefined where there was none. Of a
-   * database of many millions the filter may have taken so many more for known ones.
+   * How many different ids the last {@linkcode Listing.recount} has found, how many of them live, or live at least
+   * once while it was under way, and what it shows as deleted, where these were asked for; undefined where there was
+   * none. Of a database of many millions the filter may have taken so many more for known ones.
    */
-  recounted: { ids: number; live: number | undefined; allowance: number } | undefined;
+  recounted: {
+    ids: number;
+    live: number | undefined;
+    deleted: readonly ListedDocument[] | undefined;
+    allowance: number;
+  } | undefined;
   /** The end of the feed, where it is kept. */
   readonly tail: FeedTail;
   /** Whether CouchDB says how many rows follow. */
@@ -152,7 +157,7 @@ export class Listing {
   #waiting: ListedDocument[] = [];
   #feed: AsyncGenerator<FeedPage> | undefined;
   /** The ids of a second listing, while it is under way. */
-  #recount: { all: IdFilter; live: IdFilter | undefined } | undefined;
+  #recount: { all: IdFilter; live: IdFilter | undefined; deleted: ListedDocument[] | undefined } | undefined;
   /** A page that has been looked at and not been used yet. */
   #held: FeedPage | undefined;
   readonly #ahead: PagesAhead;
@@ -333,10 +338,11 @@ export class Listing {
     if (done !== true) return value;
     this.#feed = undefined;
     if (this.#recount === undefined) return;
-    const { all: { ids, expectedErrors }, live } = this.#recount;
+    const { all: { ids, expectedErrors }, live, deleted } = this.#recount;
     this.recounted = {
       ids,
       live: live?.ids,
+      deleted,
       allowance: expectedErrors < MAYBE_ERRED ? 0 : expectedErrors + 6 * Math.sqrt(expectedErrors),
     };
     this.#recount = undefined;
@@ -388,11 +394,20 @@ export class Listing {
    * Lists everything once more from the beginning, to count it. Ids that are not known yet are new, all others pass.
    *
    * @param options.withLive Whether those that live are to be counted, too, by a filter of their own.
+   * @param options.withDeleted Whether those that are deleted are to be kept: some 100 bytes each.
    */
-  recount(expected: number, { withLive = false }: { withLive?: boolean } = {}): void {
+  recount(
+    expected: number,
+    { withLive = false, withDeleted = false }: { withLive?: boolean; withDeleted?: boolean } = {},
+  ): void {
     const all = IdFilter.forIds(expected);
-    this.#recount = { all, live: withLive ? all.emptyLike() : undefined };
+    this.#recount = { all, live: withLive ? all.emptyLike() : undefined, deleted: withDeleted ? [] : undefined };
     this.open(this.#since);
+  }
+
+  /** Has documents fetched that were passed over as deleted, and are not. */
+  takeAgain(documents: readonly ListedDocument[]): void {
+    this.#takeLacking(documents);
   }
 
   #mustFetchRepeated(): boolean {
@@ -431,6 +446,7 @@ export class Listing {
       const isOld = increment !== undefined && increment.known.look(row) === "known";
       if (!isOld) this.#recount?.all.add(row.id);
       if (!isOld && !row.deleted) this.#recount?.live?.add(row.id);
+      if (row.deleted) this.#recount?.deleted?.push({ id: row.id, revs: row.revs });
       const hash = this.#hash(row);
       if (isOld) {
         // Only its position counts.

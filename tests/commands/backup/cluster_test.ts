@@ -57,6 +57,22 @@ Deno.test("backup() through a node just back is whole, or says how much is missi
   }
 });
 
+Deno.test("backup() has what a copy shows as deleted and the others have live", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const ids = fill(database, 60);
+  for (const id of ids.slice(0, 20)) edit(database, { _id: id, _deleted: true });
+  cluster.takeAway(2);
+  // As many documents as before, so that the number of all says nothing.
+  for (const id of ids.slice(0, 5)) edit(database, { _id: id, n: 2 });
+  cluster.bringBack(2, {});
+  cluster.setUptime(2, 86_400);
+  cluster.readFrom(2);
+  const report = await backups.run(cluster.nodes[2]!, { context: LONG_PATIENCE });
+  assertEquals([report.status, report.warnings ?? []], ["complete", []], report.error);
+  expectDocuments(await backups.read(), [...ids.slice(0, 5), ...ids.slice(20)]);
+});
+
 Deno.test("backup() waits for a node that is just back, or that has internal replication left to do", async () => {
   await using place = await makePlace();
   const { cluster, database, backups } = place;

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   Completeness,
   DocumentCounts,
@@ -19,7 +19,7 @@ import { withClock } from "./clock.ts";
  * live.
  */
 function shortListing(
-  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false, n = 1, ...others }: {
+  { mayBeMore, again, live = again, expected = 700, counted = 699, hasCopies = false, n = 1, deleted = 0, ...others }: {
     mayBeMore: boolean;
     again: number;
     live?: number;
@@ -29,6 +29,11 @@ function shortListing(
     hasCopies?: boolean;
     /** What CouchDB says of the number of copies. */
     n?: number | null;
+    /** The deleted documents that CouchDB counts. */
+    deleted?: number;
+    /** What the feed shows as deleted, where it is asked to tell, and what CouchDB answers when asked for its ids. */
+    shownDeleted?: string[];
+    newest?: Record<string, { rev: string; deleted: boolean }>;
     patience?: Patience;
     turns?: Pick<Turns, "take" | "pause" | "lostMs">;
   },
@@ -38,10 +43,20 @@ function shortListing(
     until: "700",
     isCounted: true,
     mayBeMore,
-    recounted: undefined as { ids: number; live: number; allowance: number } | undefined,
+    recounted: undefined as { ids: number; live?: number; deleted?: { id: string }[]; allowance: number } | undefined,
+    taken: [] as string[],
     open() {},
-    recount() {
-      this.recounted = { ids: again, live, allowance: 0 };
+    recount(_expected: number, { withLive = false, withDeleted = false }: Parameters<Listing["recount"]>[1] = {}) {
+      const listed = others.shownDeleted?.map((id) => ({ id }));
+      this.recounted = {
+        ids: again,
+        allowance: 0,
+        ...(withLive ? { live } : {}),
+        ...(withDeleted && listed !== undefined ? { deleted: listed } : {}),
+      };
+    },
+    takeAgain(documents: { id: string }[]) {
+      this.taken.push(...documents.map(({ id }) => id));
     },
   };
   const log = new RecordedLog();
@@ -49,12 +64,20 @@ function shortListing(
   const counts = {
     expected,
     live: counted,
-    info: { purge_seq: "0-a", n },
+    info: { purge_seq: "0-a", n, doc_del_count: deleted },
     isFresh: false,
     hasCopies,
     look: () => Promise.resolve(),
   };
-  const couch = { changes: () => Promise.resolve({ rows: [], pending: 0 }) };
+  const asked: (readonly string[])[] = [];
+  const couch = {
+    changes: () => Promise.resolve({ rows: [], pending: 0 }),
+    newestRevisions(_database: string, ids: readonly string[]) {
+      asked.push(ids);
+      const { newest = {} } = others;
+      return Promise.resolve(new Map(ids.flatMap((id) => newest[id] === undefined ? [] : [[id, newest[id]]])));
+    },
+  };
   const cluster = { look: () => Promise.resolve(undefined), wasUnsettledSince: () => false };
   const { patience = { patienceMs: 0, firstWaitMs: 0.1 }, turns } = others;
   const run = { log, signal, stop: signal, patience, couch, cluster } as unknown as Run;
@@ -67,7 +90,7 @@ function shortListing(
     purges: 0,
     turns: turns as Turns ?? new Turns({ idle() {}, back: () => Promise.resolve(), closed: signal }, run),
   });
-  return { completeness, log };
+  return { completeness, log, listing, asked };
 }
 
 Deno.test("Completeness has all listed once more before it says that a document is missing, where the filter may have erred", async () => {
@@ -105,6 +128,32 @@ Deno.test("Completeness goes by what a single copy shows where CouchDB counts mo
     await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, said);
     assertEquals(completeness.miscount, undefined);
   }
+});
+
+Deno.test("Completeness asks for each document that copies show as deleted before it says that they count wrongly", async () => {
+  const wrong = { mayBeMore: false, again: 699, expected: 699, counted: 701, hasCopies: true, n: 3, deleted: 2 };
+  const deleted = { rev: "2-b", deleted: true };
+  const shownDeleted = Array.from({ length: 2001 }, (_, at) => `x${at}`);
+  const newest = Object.fromEntries(shownDeleted.map((id) => [id, deleted]));
+  const { completeness, listing, asked } = shortListing({ ...wrong, shownDeleted, newest });
+  await completeness.await(() => Promise.resolve());
+  assert(completeness.miscount?.startsWith("CouchDB counts 701 live documents and shows 699"), completeness.miscount);
+  assertEquals([asked.map(({ length }) => length), listing.taken], [[1000, 1000, 1], []]);
+});
+
+Deno.test("Completeness has fetched what a copy shows as deleted and others have live, and does not call that a wrong count", async () => {
+  const wrong = { mayBeMore: false, again: 699, expected: 699, counted: 701, hasCopies: true, n: 3, deleted: 2 };
+  const shownDeleted = ["gone", "lives", "untold"];
+  const newest = { gone: { rev: "2-b", deleted: true }, lives: { rev: "3-c", deleted: false } };
+  const said = "of 701 live documents that CouchDB counts 699 were read";
+  for (const [more, taken] of [[{}, ["lives"]], [{ deleted: 100_001 }, []]] as const) {
+    const { completeness, listing } = shortListing({ ...wrong, shownDeleted, newest, ...more });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, said);
+    assertEquals([completeness.miscount, listing.taken], [undefined, [...taken]]);
+  }
+  // One of which CouchDB does not tell may live.
+  const { completeness } = shortListing({ ...wrong, shownDeleted: ["untold"], newest });
+  await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, said);
 });
 
 /** The counts of a database with three copies of each of two ranges, and what its copies will answer. */

@@ -24,6 +24,7 @@ import { kindOf } from "./json_text.ts";
 import { applyRange, readRange } from "./key_range.ts";
 import { revisionName } from "./revision_tree.ts";
 import type { DatabaseCall } from "./server_state.ts";
+import type { Tree } from "./shard_copy.ts";
 
 type Endpoint = (request: CouchRequest, call: DatabaseCall) => CouchAnswer;
 
@@ -96,22 +97,20 @@ function allDocuments(request: CouchRequest, { database, node }: DatabaseCall): 
   const keys = options.get("keys");
   const listing = database.listing(node);
   const withDocuments = options.get("include_docs") === "true";
-  const row = (id: string) => {
-    const winner = listing.winner(id);
-    const mark = winner === undefined ? database.tree(id)?.winner() : undefined;
-    // Of a document that is named CouchDB tells the mark of its deletion, too.
-    if (mark !== undefined) {
-      const head = JSON.stringify({ id, key: id, value: { rev: revisionName(mark), deleted: true } });
-      return withDocuments ? `${head.slice(0, -1)},"doc":null}` : head;
-    }
+  const row = (id: string, winner: ReturnType<Tree["winner"]>) => {
     if (winner === undefined) return JSON.stringify({ key: id, error: "not_found" });
-    const head = JSON.stringify({ id, key: id, value: { rev: revisionName(winner) } });
-    return withDocuments ? `${head.slice(0, -1)},"doc":${textOf(id, winner)}}` : head;
+    const isDeleted = winner.content?.deleted === true;
+    const value = { rev: revisionName(winner), ...(isDeleted ? { deleted: true } : {}) };
+    const head = JSON.stringify({ id, key: id, value });
+    return withDocuments ? `${head.slice(0, -1)},"doc":${isDeleted ? null : textOf(id, winner)}}` : head;
   };
+  // A document that is named is read by its id, that is from most copies, and CouchDB tells the mark of its deletion.
+  const named = (ids: string[]) => ids.map((id) => row(id, database.tree(id)?.winner()));
   const total = listing.ids.length;
-  if (keys !== null) return rowsAnswer({ total, offset: null }, (JSON.parse(keys) as string[]).map(row));
+  if (keys !== null) return rowsAnswer({ total, offset: null }, named(JSON.parse(keys) as string[]));
   const { found, offset } = applyRange(listing.ids, readRange(options));
-  return rowsAnswer({ total, offset }, found.slice(0, request.shortPage?.rows).map(row));
+  const rows = found.slice(0, request.shortPage?.rows).map((id) => row(id, listing.winner(id)));
+  return rowsAnswer({ total, offset }, rows);
 }
 
 function localDocuments({ query }: CouchRequest, { database }: DatabaseCall): CouchAnswer {

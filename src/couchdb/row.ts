@@ -16,6 +16,12 @@ const FIRST_LEAF = /^\{"id":"(?:[^"\\]|\\.)*","docs":\[\{"ok":\{"_id":"(?:[^"\\]
 /** How far into a row it is looked for: the id comes twice before it, and may have thousands of characters. */
 const BEGINNING_BYTES = 1 << 16;
 
+/** What stands in JSON as it is, and what may be escaped in several ways, or is half of a letter. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+const UNSURE = /[\p{Control}\p{Surrogate}\u2028\u2029]/u;
+/** More of a revision is not looked for, as it may lie in two pieces of a row that is passed on. */
+const NEEDLE_LETTERS = 60;
+
 const NONE: readonly string[] = [];
 
 const encoder = new TextEncoder();
@@ -80,7 +86,7 @@ export class RowInHand {
   constructor(output: ChunkText, { revisions, isFinal = false }: { revisions: boolean; isFinal?: boolean }) {
     this.#output = output;
     this.#isFinal = isFinal;
-    this.#revisionNeedle = revisions ? (rev) => `"${rev.slice(rev.indexOf("-") + 1)}` : (rev) => `"${rev}`;
+    this.#revisionNeedle = revisions ? (rev) => needleOf(rev.slice(rev.indexOf("-") + 1)) : needleOf;
   }
 
   /** Takes the next bytes of the answer. */
@@ -271,7 +277,18 @@ function generationOf(rev: string): number {
   return Number.parseInt(rev, 10);
 }
 
-/** The leaf revisions of a row; its text may be latin1. @throws FramingError when it is framed as a row and no JSON. */
+/**
+ * How a text begins as CouchDB writes it, read as latin1, with the quotation mark before it: revisions that a client has
+ * made up may have any letters. What CouchDB may escape in another way is left off.
+ */
+function needleOf(text: string): string {
+  if (PLAIN.test(text)) return `"${text.slice(0, NEEDLE_LETTERS)}`;
+  const [sure = ""] = text.split(UNSURE, 1);
+  const escaped = sure.replaceAll(/["\\]/g, "\\$&");
+  return `"${latin1(encoder.encode(escaped)).slice(0, NEEDLE_LETTERS)}`;
+}
+
+/** The leaf revisions of a row, whose text is latin1. @throws FramingError when it is framed as a row and no JSON. */
 function leavesOf(row: string): string[] {
   let docs: unknown;
   try {
@@ -280,7 +297,7 @@ function leavesOf(row: string): string[] {
     throw new FramingError("a row is not JSON", 0);
   }
   const revs = Array.isArray(docs) ? docs.map((one: { ok?: { _rev?: unknown } } | null) => one?.ok?._rev) : [];
-  return revs.filter((rev) => typeof rev === "string");
+  return revs.filter((rev) => typeof rev === "string").map((rev) => Buffer.from(rev, "latin1").toString());
 }
 
 /** How a row begins, however few bytes its first pieces had. */

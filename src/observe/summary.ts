@@ -192,7 +192,7 @@ function formatWarnings(report: RunReport, { color = false, columns }: SummaryOp
   for (const task of report.tasks) {
     for (const warning of task.warnings ?? []) lines.push(`task ${printable(task.task)}: ${printable(warning)}`);
     for (const { database, unreadable = [], warnings = [] } of task.databases) {
-      if (unreadable.length > 0) lines.push(`${printable(database)}: ${printable(describeUnreadable(unreadable))}`);
+      for (const line of describeUnreadable(unreadable)) lines.push(`${printable(database)}: ${printable(line)}`);
       for (const warning of warnings) lines.push(`${printable(database)}: ${printable(warning)}`);
     }
     const { retry_at, given_up } = task;
@@ -206,13 +206,25 @@ function formatWarnings(report: RunReport, { color = false, columns }: SummaryOp
   return ["", color ? styled(["bold", "yellow"], title) : title, ...lines.flatMap((line) => fit(line, columns))];
 }
 
-function describeUnreadable(unreadable: readonly UnreadableDocument[]): string {
-  const names = unreadable.slice(0, NAMED_DOCUMENTS).map(({ id }) => JSON.stringify(id)).join(", ");
-  const more = unreadable.length > NAMED_DOCUMENTS ? " and more" : "";
+/** Documents that are missing, and such as are there without one of their leaf revisions. */
+function* describeUnreadable(unreadable: readonly UnreadableDocument[]): Generator<string> {
+  const { whole = [], inPart = [] } = Object.groupBy(
+    unreadable,
+    ({ error }) => error === "missing_revision" ? "inPart" : "whole",
+  );
+  if (whole.length > 0) yield `${describeLacking(whole, "document")}: ${namesOf(whole)}`;
+  if (inPart.length > 0) yield `${describeLacking(inPart, "leaf revision")}, of ${namesOf(inPart)}`;
+}
+
+function describeLacking(unreadable: readonly UnreadableDocument[], what: string): string {
   const which = unreadable.length === 1 ? "which is" : "which are";
-  return `CouchDB could not read ${
-    counted(unreadable.length, "document")
-  }, ${which} not in the backup: ${names}${more}`;
+  return `CouchDB could not read ${counted(unreadable.length, what)}, ${which} not in the backup`;
+}
+
+function namesOf(unreadable: readonly UnreadableDocument[]): string {
+  const ids = [...new Set(unreadable.map(({ id }) => id))];
+  const names = ids.slice(0, NAMED_DOCUMENTS).map((id) => JSON.stringify(id)).join(", ");
+  return ids.length > NAMED_DOCUMENTS ? `${names} and more` : names;
 }
 
 function formatFailures(report: RunReport, { color = false, columns }: SummaryOptions): string[] {

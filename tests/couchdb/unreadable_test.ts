@@ -83,6 +83,54 @@ Deno.test("BatchReader asks again for a document whose answer lacks what the fee
   }
 });
 
+Deno.test("BatchReader finds revisions that clients have made up, of any letters and length, in a row of any size", async () => {
+  const made = [
+    "ü",
+    '"q',
+    "a\\b",
+    "\u0001",
+    "a\u{1f600}b",
+    "x".repeat(1000),
+    "é".repeat(100),
+    "\u2028",
+    "1234567\u{1f600}",
+    "",
+  ];
+  for (const bytes of [10, 3_000_000]) {
+    for (const hash of made) {
+      await using fake = await startFakeCouchDb();
+      await createDatabase(fake, "a", ["x"]);
+      const rev = `1-${hash}`;
+      const ok = { _id: "x", _rev: rev, _revisions: { start: 1, ids: [hash] }, text: "y".repeat(bytes) };
+      const body = { results: [{ id: "x", docs: [{ ok }] }] };
+      fake.faults.add({ endpoint: "_bulk_get", times: Infinity, fault: { kind: "answer", status: 200, body } });
+      // Where ids are kept packed a revision is cut, maybe in the midst of a letter.
+      for (const listed of [rev, rev.slice(0, 10)]) {
+        for (const revisions of [true, false]) {
+          const options = { ...OPTIONS, revisions, log: new RecordedLog() };
+          const reader = new BatchReader(
+            impatientClient(fake),
+            "a",
+            IdBatch.of([{ id: "x", revs: [listed] }]),
+            options,
+          );
+          assertEquals(await read(reader), ["x"]);
+          assertEquals(reader.unreadable, [], JSON.stringify(listed));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("BatchReader misses a made-up revision that is not in the answer", async () => {
+  await using fake = await startFakeCouchDb();
+  await createDatabase(fake, "a", ["x"]);
+  const batch = IdBatch.of([{ id: "x", revs: ["1-ü"] }]);
+  const reader = new BatchReader(impatientClient(fake), "a", batch, { ...OPTIONS, log: new RecordedLog() });
+  assertEquals(await read(reader), ["x"]);
+  assertEquals(reader.unreadable.map(({ rev }) => rev), ["1-ü"]);
+});
+
 Deno.test("BatchReader takes a row as it is at last, and names the revision that never came", async () => {
   await using fake = await startFakeCouchDb();
   await createDatabase(fake, "a", ["x"]);

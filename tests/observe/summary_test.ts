@@ -110,6 +110,14 @@ Deno.test("formatSummary() names what is saved and yet needs a look, and when wh
   ) assertStringIncludes(text, line);
 });
 
+Deno.test("formatSummary() tells documents that are missing from such as are there without a revision", () => {
+  const missing = (id: string, rev: string) => ({ id, rev, error: "missing_revision", reason: "" });
+  const unreadable = [{ id: "x", error: "timeout", reason: "" }, missing("y", "2-a"), missing("y", "2-b")];
+  const text = formatSummary(runReport([taskReport("weekly", [databaseReport("a", { unreadable })])]));
+  assertStringIncludes(text, '  a: CouchDB could not read 1 document, which is not in the backup: "x"\n');
+  assertStringIncludes(text, '  a: CouchDB could not read 2 leaf revisions, which are not in the backup, of "y"');
+});
+
 Deno.test("formatSummary() tells what has changed from what has not, and why all of a database was saved again", () => {
   const because = "documents were purged since the last backup";
   const text = formatSummary(runReport([taskReport("weekly", [

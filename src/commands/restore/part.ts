@@ -56,26 +56,18 @@ export async function restorePart(
       damaged: [],
       unreadable: [],
     };
-    const report = reportRestore(context, archive, { ...written, ...nothing });
-    const refused = outcome?.refused ?? [];
-    return withoutSum(report, {
-      not_found: notFound ?? [],
-      ...outcome === undefined ? {} : { written_as_new: outcome.written, refused },
+    const part = { not_found: notFound ?? [], ...outcome === undefined ? {} : { refused: outcome.refused } };
+    return {
+      ...reportRestore(context, archive, { ...written, ...nothing, part, isDryRun: dryRun }),
+      ...outcome === undefined ? {} : { written_as_new: outcome.written },
       ...dryRun ? { dry_run: true as const } : {},
-    });
+    };
   }
   const delta = target.state === "filled" ? new Delta(couch, database) : undefined;
   const isNew = target.created;
   const written = await writeDocuments(context, archive, { ...request, isNew, isWanted, delta });
-  const report = reportRestore(context, archive, { ...written, ...nothing, delta });
-  return withoutSum(report, notFound === undefined ? {} : { not_found: notFound });
-}
-
-/** A part is whole when each document that was asked for is there; what else the backup lacks is not the question. */
-function withoutSum(report: RestoreReport, more: Partial<RestoreReport>): RestoreReport {
-  const { failed_revisions, damaged } = report;
-  const isLacking = (more.not_found ?? []).length + (more.refused ?? []).length > 0;
-  return { ...report, ...more, ok: failed_revisions + damaged.length === 0 && !isLacking, unreadable: [] };
+  const part = notFound === undefined ? {} : { not_found: notFound };
+  return reportRestore(context, archive, { ...written, ...nothing, delta, part });
 }
 
 async function look(archive: Archive, options: { isWanted: (id: string) => boolean; signal: AbortSignal }) {

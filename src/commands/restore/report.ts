@@ -95,14 +95,17 @@ export function reportRestore(
   result: Written & Pick<RestoreReport, "missing" | "created" | "views" | "lacking"> & {
     delta?: Delta | undefined;
     isDryRun?: boolean;
+    /** Of some documents alone: those of them that are not there. What else the backup lacks is not the question. */
+    part?: Pick<RestoreReport, "not_found" | "refused"> | undefined;
   },
 ): RestoreReport {
-  const { failed, failedRevisions, missing, created, lacking, isDryRun = false } = result;
-  const unreadable = [...archive.unreadable, ...result.unreadable];
+  const { failed, failedRevisions, missing, created, lacking, part, isDryRun = false } = result;
+  const unreadable = part === undefined ? [...archive.unreadable, ...result.unreadable] : [];
   const damaged = [...archive.problems, ...result.damaged];
   const isRefused = lacking.some(({ in_backup }) => in_backup);
+  const [notFound, refused] = [part?.not_found?.length ?? 0, part?.refused?.length ?? 0];
   const report: RestoreReport = {
-    ok: failedRevisions + damaged.length + missing + unreadable.length === 0 && !isRefused,
+    ok: failedRevisions + damaged.length + missing + unreadable.length + notFound + refused === 0 && !isRefused,
     database,
     path: archive.url,
     finished_at: archive.finishedAt?.toISOString() ?? null,
@@ -121,13 +124,15 @@ export function reportRestore(
     seconds: (now().getTime() - startedAt.getTime()) / 1000,
     ...archive.place.caveats?.length ? { warnings: [...archive.place.caveats] } : {},
     ...result.delta === undefined ? {} : { present: result.delta.present, newer: result.delta.newer },
+    ...part,
   };
   const { ok, documents, leaf_revisions: leafRevisions, deleted, views, seconds } = report;
   const facts = { documents, leafRevisions, deleted, views, durationMs: Math.round(seconds * 1000) };
   if (ok) log.info(isDryRun ? "database could be restored" : "database is restored", facts);
   else {
     const event = isDryRun ? "database could not be restored in full" : "database is not restored in full";
-    log.error(event, { ...facts, failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing });
+    const lacks = { failedRevisions, damaged: damaged.length, unreadable: unreadable.length, missing };
+    log.error(event, { ...facts, ...lacks, ...part === undefined ? {} : { notFound, refused } });
   }
   return report;
 }

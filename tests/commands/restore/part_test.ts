@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
+import type { Archive } from "../../../src/archive/archive.ts";
+import type { BegunRestore } from "../../../src/commands/restore/context.ts";
+import { exitCodeOfRestore, reportRestore } from "../../../src/commands/restore/report.ts";
 import { CouchError, EXIT, UsageError } from "../../../src/errors.ts";
 import { couch, couchOk } from "../../couch_request.ts";
+import { RecordedLog } from "../../fakes/log.ts";
 import { seedHardDatabase } from "../../hard_database.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { type FleetSetup, setUpFleet } from "./fleet_setup.ts";
@@ -37,6 +40,47 @@ Deno.test("restore --id says which document keeps a newer revision, and which th
   assertEquals([report.documents, report.present, report.not_found], [2, 2, ["nobody"]]);
   assertEquals(report.newer, { count: 1, ids: ["d00000"] });
   assertEquals((await couchOk(setup.server, `GET ${setup.at}/d00000`)).json.v, "spoilt");
+});
+
+/** What the log says last of the documents: its level, its event, and how many were not found and refused. */
+function lastWord({ log }: FleetSetup): unknown[] {
+  const line = log.lines.findLast(({ event }) => /^database (is|could|is not|could not) /.test(event))!;
+  return [line.level, line.event, line.fields?.["notFound"], line.fields?.["refused"]];
+}
+
+Deno.test("restore --id says in the log that documents are restored where they are, and only there", async () => {
+  await using setup = await withBackup();
+  const restore = async (ids: string[], more: { dryRun?: boolean; asNewRevision?: boolean } = {}) => {
+    await (await setup.open()).restore({ database: setup.name, path: "latest", ids, ...more });
+    return lastWord(setup);
+  };
+  assertEquals(await restore(["d00000"]), ["info", "database is restored", undefined, undefined]);
+  assertEquals(await restore(["d00000", "nobody"]), ["error", "database is not restored in full", 1, 0]);
+  const before = setup.server.requestsTo("_bulk_docs").length;
+  assertEquals(await restore(["d00000"], { dryRun: true }), [
+    "info",
+    "database could be restored",
+    undefined,
+    undefined,
+  ]);
+  assertEquals(await restore(["nobody"], { dryRun: true }), ["error", "database could not be restored in full", 1, 0]);
+  assertEquals(setup.server.requestsTo("_bulk_docs").length, before);
+  const body = { error: "document_too_large", reason: "d00000" };
+  setup.server.faults.add({ endpoint: "_bulk_docs", times: 1, fault: { kind: "answer", status: 413, body } });
+  assertEquals(await restore(["d00000"], { asNewRevision: true }), ["error", "database is not restored in full", 0, 1]);
+});
+
+Deno.test("reportRestore() does not ask of some documents what else the backup lacks", () => {
+  const log = new RecordedLog();
+  const begun = { log, now: () => new Date(0), database: "db", startedAt: new Date(0) } as unknown as BegunRestore;
+  const lacking = [{ id: "x", error: "timeout", reason: "" }];
+  const archive = { unreadable: lacking, problems: [], chunks: [], url: "file:///x", place: {} } as unknown as Archive;
+  const counts = { documents: 1, leafRevisions: 1, deleted: 0, failed: [], failedRevisions: 0, damaged: [], views: 0 };
+  const result = { ...counts, unreadable: [], lacking: [], missing: 0, created: false };
+  const part = { not_found: [] };
+  const reports = [reportRestore(begun, archive, result), reportRestore(begun, archive, { ...result, part })];
+  assertEquals(reports.map(({ ok, unreadable }) => [ok, unreadable.length]), [[false, 1], [true, 0]]);
+  assertEquals(log.lines.map(({ event }) => event), ["database is not restored in full", "database is restored"]);
 });
 
 Deno.test("restore --id --as-new-revision puts the backup's content on top, of deleted documents too", async () => {

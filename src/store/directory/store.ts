@@ -37,6 +37,8 @@ const READ_BYTES = 256 * 1024;
 /** A pipe that somebody has put there is opened at once, and then refused: else it would be waited for without end. */
 const OPEN_TO_READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
+/** How those begin that this process writes. Not by its number alone, which in a container is the same each time. */
+const OWN_TEMP = `.couchdb-backup-${process.pid}-${randomUUID().slice(0, 8)}-`;
 /** How many folders are remembered as there. */
 const MOST_FOLDERS = 1000;
 const TEMP_MAX_AGE_MS = DAY_MS;
@@ -317,7 +319,7 @@ export class DirectoryStore implements Store {
     after?.catch(() => {}); // Who waits for it hears of its failure, also where this file comes to nothing before.
     signal?.throwIfAborted();
     const folder = dirname(this.#path(key));
-    const path = join(folder, `.couchdb-backup-${process.pid}-${randomUUID()}.tmp`);
+    const path = join(folder, `${OWN_TEMP}${randomUUID()}.tmp`);
     const { file, made } = await this.#openTemp(path, folder, key);
     let isOpen = true;
     try {
@@ -441,10 +443,13 @@ export class DirectoryStore implements Store {
     return this.#modes = (mode & SETGID) === 0 ? PRIVATE : SHARED;
   }
 
-  /** Removes what a process that was killed more than a day ago has left in a folder. */
+  /**
+   * Removes what a process that was killed more than a day ago has left in a folder. Never what this one is writing,
+   * however old that looks by a clock that was set meanwhile, or by that of another machine.
+   */
   async #sweep(folder: string, key: string): Promise<void> {
     for (const { name } of await this.#try("store", key, this.#calls.readdir(folder)) ?? []) {
-      if (!TEMP_NAME.test(name)) continue;
+      if (!TEMP_NAME.test(name) || name.startsWith(OWN_TEMP)) continue;
       const path = join(folder, name);
       try {
         const { mtimeMs } = await fs.stat(path);

@@ -33,6 +33,31 @@ Deno.test("DirectoryStore create() removes temporary files of dead processes aft
   assertEquals((await listAll(given.store, "folder")).map((entry) => entry.name), [".note.tmp", "first", "second"]);
 });
 
+Deno.test("DirectoryStore create() takes what this process is writing for no left-over, however old it looks", async () => {
+  await using given = await openDirectory();
+  await given.store.create(["folder/first"], pieces(bytesOf("x")));
+  const written = Promise.withResolvers<void>();
+  const slow = given.store.create(
+    ["folder/slow"],
+    (async function* () {
+      yield bytesOf("y");
+      await written.promise;
+    })(),
+  );
+  const isTemp = (path: string) => path.endsWith(".tmp");
+  await until(async () => (await given.leftovers()).some(isTemp), "the body is being written");
+  // As where the clock was set by a day meanwhile, or a server of files has another one.
+  const yesterday = new Date(Date.now() - 25 * 60 * 60 * 1000);
+  for (const path of (await given.leftovers()).filter(isTemp)) await Deno.utime(path, yesterday, yesterday);
+  await new DirectoryStore(given.root).create(["folder/second"], pieces(bytesOf("x")));
+  written.resolve();
+  await slow;
+  assertEquals(
+    new Set(await given.leftovers()),
+    new Set(["first", "second", "slow"].map((name) => `${given.root}/folder/${name}`)),
+  );
+});
+
 Deno.test("DirectoryStore create() does not make the folder above the bucket: its disk may not be mounted", async () => {
   await using given = await openDirectory();
   const store = new DirectoryStore(`${given.root}/not/mounted`);

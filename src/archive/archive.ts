@@ -118,8 +118,8 @@ export interface Archive {
   feed: Manifest["feed"];
   /** Why it is not whole. */
   problems: ChunkProblem[];
-  /** What is wrong with its manifest, where a whole copy of that is used. */
-  damagedManifest: ChunkProblem | undefined;
+  /** What is wrong with its manifest, and with those of its parents, where a whole copy is used in its place. */
+  damagedManifests: ChunkProblem[];
   /** Objects in its folder that do not belong to it, and do no harm. */
   leftovers: ChunkProblem[];
   /** What opens it where it is sealed; `unlock()` finds them. Absent: nothing does. */
@@ -150,7 +150,7 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     unreadable: [],
     feed: null,
     problems: [],
-    damagedManifest: undefined,
+    damagedManifests: [],
     leftovers: [],
   };
   const folderOf: OpenFolder = { archive, state, options };
@@ -256,14 +256,16 @@ async function readOriginOf(object: string, { archive, state, options }: OpenFol
 function takeManifest(archive: Archive, { name, manifest, damaged }: { name: string } & UsableManifest): void {
   archive.kind = "complete";
   if (damaged !== undefined) {
-    archive.damagedManifest = {
-      chunk: name,
-      problem: `${damaged.message}; its copy ${MANIFEST_NAME} is whole and is used`,
-    };
+    archive.damagedManifests.push(copyIsUsed(name, damaged.message));
   }
   archive.feed = manifest.feed;
   archive.finishedAt = momentOf(name, manifest);
   takeOrigin(archive, { ...manifest, name, documents: manifest.totals.documents });
+}
+
+/** What is said of a manifest that cannot be used, and of which there is a whole copy. `problem`: a sentence. */
+export function copyIsUsed(chunk: string, problem: string): ChunkProblem {
+  return { chunk, problem: `${problem}; its copy ${MANIFEST_NAME} is whole and is used` };
 }
 
 /**

@@ -13,7 +13,7 @@ import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
 import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
-import { readManifestOrCopy, type UsableManifest } from "./read.ts";
+import { momentOf, readManifestOrCopy, type UsableManifest } from "./read.ts";
 import type { Repository } from "./repository.ts";
 import { readObjectText } from "../store/whole.ts";
 
@@ -64,8 +64,8 @@ export class Catalog {
   }
 
   /**
-   * The newest backup of a database whose manifest is there and whole. An entry without one is passed over: the run
-   * that made it has ended in between.
+   * The newest backup of a database whose manifest is there and whole, or a whole copy of it. An entry with neither is
+   * passed over: the run that made it has ended in between.
    *
    * @param database Decoded.
    */
@@ -80,6 +80,8 @@ export class Catalog {
         // What is called manifest.json may have been replaced by that of another run.
         if (shortRun(read.manifest.run) === entry.run) return { entry, ...read };
       } catch (error) {
+        const copied = isNotFound(error) ? await this.#copyOf(entry, search) : undefined;
+        if (copied !== undefined) return copied;
         if (error instanceof ArchiveError) {
           log.warn("a newer backup is passed over: its manifest is damaged", {
             manifest: entry.manifestKey,
@@ -90,6 +92,23 @@ export class Catalog {
       }
     }
     return undefined;
+  }
+
+  /** A backup of whose manifest `manifest.json` is all that is left, as a folder's listing finds it. */
+  async #copyOf(
+    entry: CatalogEntry,
+    options: StoreCallOptions,
+  ): Promise<{ entry: CatalogEntry } & UsableManifest | undefined> {
+    const { folder, name } = splitKey(entry.manifestKey);
+    try {
+      const read = await readManifestOrCopy(this.#repository.store, folder, { ...options, name: MANIFEST_NAME });
+      const moment = momentOf(MANIFEST_NAME, read.manifest);
+      if (manifestName(moment, shortRun(read.manifest.run)) !== name) return undefined;
+      return { entry: { ...entry, manifestKey: joinKey(folder, MANIFEST_NAME) }, ...read };
+    } catch (error) {
+      if (isNotFound(error) || error instanceof ArchiveError) return undefined;
+      throw error;
+    }
   }
 
   /**

@@ -8,7 +8,7 @@ import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
-import { isManifestName } from "./layout.ts";
+import { isManifestName, MANIFEST_NAME } from "./layout.ts";
 import type { ChunkEntry, Manifest, ParentLink } from "./manifest.ts";
 import { parseManifest } from "./manifest_json.ts";
 import { readFolder } from "./read.ts";
@@ -24,6 +24,8 @@ export interface ChainLink {
   /** As its child names it, below the config's prefix. */
   path: string;
   manifest: Manifest;
+  /** What is wrong with it, a sentence, where its whole copy is used in its place. */
+  damaged?: string | undefined;
 }
 
 /** Why a chain ends before its full backup. */
@@ -47,8 +49,8 @@ export interface ChainOptions extends StoreCallOptions {
   /** Opens the folder of a machine in which a copied backup's parents lie. @default its own store alone is looked at */
   openStore?: ((bucket: string) => Promise<Store>) | undefined;
   /**
-   * Whether a parent that is there and out of reach counts as broken: for a backup, which does without. Who wants to
-   * restore hears what the store says. @default false
+   * Whether a parent that is there and out of reach counts as broken, and so does one of which a copy alone is whole:
+   * for a backup, which does without. Who wants to restore hears what the store says. @default false
    */
   isTolerant?: boolean | undefined;
 }
@@ -76,11 +78,13 @@ export async function followChain(
     const place = await placeOf(parent, { store, folder }, options);
     if (place === undefined) return { links, broken: { path, problem: "Its path is not that of a manifest" } };
     const { database } = start.manifest;
-    const read = await readLink(parent, place, { ...options, database, recipients: child.recipients });
-    if (typeof read === "string") return { links, broken: { path, problem: read } };
-    links.push({ ...place, path, manifest: read });
+    const expected = { ...options, database, recipients: child.recipients };
+    const read = await readLink(parent, place, expected);
+    const copied = typeof read === "string" ? await readCopy(parent, place, expected) : read;
+    if (copied === undefined) return { links, broken: { path, problem: String(read) } };
+    links.push({ ...place, path, manifest: copied, ...typeof read === "string" ? { damaged: read } : {} });
     ({ store, folder } = place);
-    child = read;
+    child = copied;
   }
   return { links, broken: undefined };
 }
@@ -109,11 +113,28 @@ async function placeOf(
   return { store: root, folder: joinKey(...parts), name };
 }
 
-/** The manifest of a parent, or what is wrong with it, a sentence. `recipients` are its child's. */
+/** What a parent must be: `recipients` are its child's. */
+type ExpectedLink = ChainOptions & Pick<Manifest, "database" | "recipients">;
+
+/**
+ * The `manifest.json` beside a parent that is lost or damaged, where it is that manifest byte for byte, as its child's
+ * SHA-256 says; else undefined.
+ */
+async function readCopy(
+  link: ParentLink,
+  place: Pick<ChainLink, "store" | "folder" | "name">,
+  expected: ExpectedLink,
+): Promise<Manifest | undefined> {
+  if (expected.isTolerant === true || place.name === MANIFEST_NAME) return undefined;
+  const read = await readLink(link, { ...place, name: MANIFEST_NAME }, { ...expected, isTolerant: true });
+  return typeof read === "string" ? undefined : read;
+}
+
+/** The manifest of a parent, or what is wrong with it, a sentence. */
 async function readLink(
   { sha256, run }: ParentLink,
   { store, folder, name }: Pick<ChainLink, "store" | "folder" | "name">,
-  { database, recipients, isTolerant = false, signal }: ChainOptions & Pick<Manifest, "database" | "recipients">,
+  { database, recipients, isTolerant = false, signal }: ExpectedLink,
 ): Promise<Manifest | string> {
   const key = joinKey(folder, name);
   let bytes: Uint8Array;

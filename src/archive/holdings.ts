@@ -6,13 +6,13 @@
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { asDamage } from "./damage.ts";
 import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
-import { MANIFEST_NAME, pinName, shortRun } from "./layout.ts";
+import { MANIFEST_NAME, manifestName, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
 import { manifestsAmong, readManifest, readManifests } from "./read.ts";
@@ -227,6 +227,7 @@ export async function readHolds(
 function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): void {
   const objectsOf = new Map(folders.map(({ folder, objects }) => [folder, objects]));
   const byKey = new Map(backups.map((backup) => [backup.key, backup]));
+  for (const backup of backups) backup.parent = keyOfParent(backup, byKey);
   const lacking = new Set<string>();
   for (const backup of backups) {
     const objects = objectsOf.get(backup.folder);
@@ -241,4 +242,13 @@ function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): 
       link = link.parent === undefined ? undefined : byKey.get(link.parent);
     }
   }
+}
+
+/** The key of what a backup builds on: of the copy, where that is all that is left of its parent's manifest. */
+function keyOfParent({ parent }: HeldBackup, byKey: ReadonlyMap<string, HeldBackup>): string | undefined {
+  if (parent === undefined || byKey.has(parent)) return parent;
+  const { folder, name } = splitKey(parent);
+  const key = joinKey(folder, MANIFEST_NAME);
+  const copied = byKey.get(key);
+  return copied !== undefined && manifestName(copied.finishedAt, copied.run) === name ? key : parent;
 }

@@ -3,7 +3,7 @@
  * same with the chunks of its parents below its own; missing ones are problems of the archive.
  */
 import { dirname } from "node:path/posix";
-import type { Archive, ArchiveChunk } from "./archive.ts";
+import { type Archive, type ArchiveChunk, copyIsUsed } from "./archive.ts";
 import { type ChainLink, type ChainOptions, followChain } from "./chain.ts";
 import { explainListed } from "./damage.ts";
 import { parseChunkName } from "./layout.ts";
@@ -35,10 +35,11 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
 /** @param present The chunks in its folder: the name of each -> its size in bytes. */
 function addParent(
   archive: Archive,
-  { store, folder, path, manifest }: ChainLink,
+  { store, folder, path, manifest, damaged }: ChainLink,
   present: ReadonlyMap<string, number>,
 ): void {
   const parent = { store, folder, path };
+  if (damaged !== undefined) archive.damagedManifests.push(copyIsUsed(path, damaged));
   const chunks: ArchiveChunk[] = [];
   for (const entry of manifest.chunks.toSorted((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!)) {
     const chunk = { name: entry.name, entry, parent };

@@ -171,7 +171,7 @@ function logReport(report: VerifyReport, { log, finishedAt }: { log: Log; finish
 
 /** What is wrong with the manifest itself, whatever its chunks hold. */
 function manifestProblems(
-  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place, damagedManifest }: Archive,
+  { kind, manifest: name = MANIFEST_NAME, entries, origin, feed, place, damagedManifests }: Archive,
 ): ChunkProblem[] {
   if (kind === "unlisted") {
     const problem = "It is missing: without it nobody can say whether the backup is complete";
@@ -191,7 +191,7 @@ function manifestProblems(
     if (rival === undefined) continue;
     problems.push(`"${name}" and "${rival.name}" have the same number: their order is unknown`);
   }
-  return [damagedManifest ?? [], problems.map((problem) => ({ chunk: name, problem }))].flat();
+  return [damagedManifests, problems.map((problem) => ({ chunk: name, problem }))].flat();
 }
 
 /** What reading a chunk has come to. */

@@ -171,13 +171,13 @@ Deno.test("openArchive() takes the whole copy of a manifest that is damaged, and
   for (const options of [{}, { manifest: SECOND_NAME }]) {
     const archive = await given.open(options);
     assertEquals(brief(archive), { ...WHOLE, manifest: SECOND_NAME, chunks: ["bbbbbbbb-0000000.json.gz"] });
-    assertEquals(archive.damagedManifest?.chunk, SECOND_NAME);
+    assertEquals(archive.damagedManifests[0]?.chunk, SECOND_NAME);
     assertStringIncludes(
-      archive.damagedManifest?.problem ?? "",
+      archive.damagedManifests[0]?.problem ?? "",
       "it is not whole JSON; its copy manifest.json is whole",
     );
   }
-  assertEquals((await given.open({ manifest: FIRST_NAME })).damagedManifest, undefined);
+  assertEquals((await given.open({ manifest: FIRST_NAME })).damagedManifests, []);
 });
 
 Deno.test("openArchive() takes the checkpoint that was stored last where nothing is complete", async () => {

@@ -69,6 +69,14 @@ Deno.test("latestComplete() passes over an entry without its manifest, and says 
   const late = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
   await setup.write(late.folder, late.name, "{");
   assertEquals(await run(), late.manifest.run, "its copy is whole");
+  await Deno.remove(`${setup.root}/${late.folder}/${late.name}`);
+  const left = await catalog.latestComplete(DATABASE, { log });
+  assertEquals(
+    [left?.manifest.run, left?.entry.manifestKey],
+    [late.manifest.run, `${late.folder}/manifest.json`],
+    "its copy is all that is left",
+  );
+  await setup.write(late.folder, late.name, "{");
   await setup.write(late.folder, "manifest.json", "{");
   assertEquals(await run(), manifest.run);
   assertEquals(log.events("warn"), ["a newer backup is passed over: its manifest is damaged"]);

@@ -297,7 +297,7 @@ Deno.test("findArchive() has read the manifest of latest: openArchive() reads it
     assertEquals(setup.requests.filter((request) => request.startsWith("read ")).length, reads);
     assertEquals([archive.kind, archive.manifest, archive.chunks.length], ["complete", name, 1]);
     // That its copy was used is not forgotten on the way.
-    assertEquals(archive.damagedManifest?.chunk, damage === "" ? undefined : name);
+    assertEquals(archive.damagedManifests[0]?.chunk, damage === "" ? undefined : name);
     // Whoever expires has deleted it since.
     await rm(join(setup.root, folder, name));
     const error = await assertRejects(() => openArchive({ ...place, store }, { signal }), StoreError);

@@ -1,8 +1,8 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { type Archive, openArchive } from "../../src/archive/archive.ts";
-import { parentLinkOf } from "../../src/archive/chain.ts";
-import { MANIFEST_NAME, manifestName, shortRun } from "../../src/archive/layout.ts";
+import { followChain, parentLinkOf } from "../../src/archive/chain.ts";
+import { MANIFEST_NAME, manifestName, parseManifestName, shortRun } from "../../src/archive/layout.ts";
 import type { ParentLink } from "../../src/archive/manifest.ts";
 import { encodeJson } from "../../src/archive/manifest_json.ts";
 import { addParents } from "../../src/archive/parents.ts";
@@ -77,4 +77,45 @@ Deno.test("addParents() names a parent's chunk that is missing, and goes on with
   const [problem, ...others] = archive.problems;
   assertEquals([archive.chunks.length, others, problem?.problem], [3, [], "It is missing"]);
   assertEquals(problem?.chunk, `2026/11/02/couchdb/a%2Fb/${chunk}`);
+});
+
+for (const [what, damage] of [["damaged", "{"], ["lost", undefined], ["another's", "other"]] as const) {
+  Deno.test(`addParents() takes the copy of a parent's manifest that is ${what}, where it is the same bytes, and says so`, async () => {
+    await using setup = await TestRepository.open();
+    const archive = await openChain(setup, DAYS.slice(0, 4));
+    const folder = setup.folder(DAYS[1]!);
+    const name = manifestName(new Date("2026-11-28T10:00:01Z"), await runIn(setup, folder));
+    const path = join(setup.root, folder, name);
+    if (damage === undefined) await Deno.remove(path);
+    else if (damage === "other") await Deno.copyFile(join(setup.root, setup.folder(DAYS[0]!), MANIFEST_NAME), path);
+    else await Deno.writeTextFile(path, damage);
+    await addParents(archive, {});
+    assertEquals([archive.problems, archive.chunks.length, archive.parents.length], [[], 4, 3]);
+    const [told, ...others] = archive.damagedManifests;
+    assertEquals([told?.chunk, others], [`2026/11/02/couchdb/a%2Fb/${name}`, []]);
+    assertStringIncludes(told?.problem ?? "", "its copy manifest.json is whole and is used");
+    // A backup that is made does not build on it.
+    const chain = await followChain({ ...archive.place, manifest: archive.origin! }, { isTolerant: true });
+    assertEquals([chain.links.length, chain.broken?.path], [1, told?.chunk]);
+  });
+}
+
+/** The eight digits of the run whose manifest lies in a folder. */
+async function runIn(setup: TestRepository, folder: string): Promise<string> {
+  const names = (await Array.fromAsync(Deno.readDir(join(setup.root, folder)))).map(({ name }) => name);
+  return parseManifestName(names.find((name) => parseManifestName(name) !== undefined)!)!.run;
+}
+
+Deno.test("addParents() takes no manifest.json for a parent that it is not", async () => {
+  await using setup = await TestRepository.open();
+  const archive = await openChain(setup, DAYS.slice(0, 3));
+  const folder = setup.folder(DAYS[1]!);
+  const run = await runIn(setup, folder);
+  await Deno.remove(join(setup.root, folder, manifestName(new Date("2026-11-28T10:00:01Z"), run)));
+  const other = manifestOf({ day: DAYS[1]!, finishedAt: "2026-11-28T10:00:01Z", run, isPrefixed: true, chunks: [0] });
+  await setup.write(folder, MANIFEST_NAME, encodeJson({ ...other, task: "another" }));
+  await addParents(archive, {});
+  assertEquals([archive.damagedManifests, archive.problems.map(({ problem }) => problem)], [[], [
+    "The backup builds on it, but it has changed: It is missing",
+  ]]);
 });

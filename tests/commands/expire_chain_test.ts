@@ -1,5 +1,6 @@
 /** Expire on chains that real backups have made: what is kept verifies and restores, whatever runs beside it. */
 import { assert, assertEquals } from "@std/assert";
+import { readdir } from "node:fs/promises";
 import { Repository } from "../../src/archive/repository.ts";
 import { expire } from "../../src/commands/expire/expire.ts";
 import type { ExpireReport } from "../../src/commands/expire/report.ts";
@@ -76,6 +77,23 @@ Deno.test("expire() on a chain keeps every link that the newest backup needs, an
   await place.expectExact();
   await edit(place, ids[10]!);
   await place.expectRun({ kind: "incremental", documents: 1 }, { day: 9 });
+  await place.expectExact();
+});
+
+Deno.test("expire() keeps what the newest backup builds on, also where a copy is all that is left of that one's manifest", async () => {
+  await using place = await Increments.start();
+  const ids = await fill(place, 250);
+  await place.expectRun({ kind: "full" });
+  for (const day of [4, 5]) {
+    await edit(place, ids[day]!);
+    await place.expectRun({ kind: "incremental", documents: 1 }, { day });
+  }
+  const { root } = place.backups;
+  const manifests = (await readdir(root, { recursive: true })).filter((name) => /\/manifest-[^/]+$/.test(name)).sort();
+  await Deno.remove(`${root}/${manifests[1]}`);
+  await place.expectExact();
+  const report = await expireLater(place, { later: 40, rules: { keepLast: 1, grace: days(0) } });
+  assertEquals([report.problems, report.expired.length, report.kept], [[], 0, 3]);
   await place.expectExact();
 });
 

@@ -67,7 +67,7 @@ export async function openChunk(
 
 /** Says what was found, above all where it is not a backup of this program. */
 function announce(
-  { kind, url, origin, parents, chunks, problems, damagedManifest, unreadable, leftovers }: Archive,
+  { kind, url, origin, parents, chunks, problems, damagedManifests, unreadable, leftovers }: Archive,
   log: Log,
 ): void {
   const made = { run: origin?.run, task: origin?.task, startedAt: origin?.started_at };
@@ -79,7 +79,9 @@ function announce(
   if (kind === "unlisted") log.warn("archive has no manifest: nobody can say whether it is complete");
   if (kind === "foreign") log.warn("file is in no manifest: nobody can say whether it is complete");
   for (const { chunk, problem } of problems) log.error("archive is not whole", { chunk, problem });
-  if (damagedManifest !== undefined) log.warn("manifest is damaged: its copy is used", { ...damagedManifest });
+  for (const { chunk, problem } of damagedManifests) {
+    log.warn("manifest is damaged: its copy is used", { chunk, problem });
+  }
   for (const { id, rev, error, reason } of unreadable) {
     log.warn("document is not in the backup: CouchDB could not read it", { id, rev, error, reason });
   }

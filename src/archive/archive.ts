@@ -35,7 +35,7 @@ import { joinKey, splitKey } from "../store/key.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import type { ChunkPlace } from "./chunk.ts";
-import { explainListed } from "./damage.ts";
+import { explainListed, explainMisplaced } from "./damage.ts";
 import type { ChunkEntry, Manifest, Origin } from "./manifest.ts";
 import type { Store, StoreCallOptions, StoreEntry } from "../store/store.ts";
 
@@ -293,11 +293,7 @@ function takeOrigin(
 ): void {
   const folderIsOf = databaseOfFolder(archive.place, origin.database);
   if (folderIsOf !== undefined && folderIsOf !== origin.database) {
-    archive.problems.push({
-      chunk: name,
-      problem: `It is of a backup of "${origin.database}" and lies in a folder of "${folderIsOf}": ` +
-        "a folder was renamed, or two were swapped",
-    });
+    archive.problems.push({ chunk: name, problem: explainMisplaced({ database: origin.database, folderIsOf }) });
   }
   archive.manifest = name;
   archive.origin = origin;

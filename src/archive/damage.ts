@@ -53,6 +53,12 @@ export function explainListed(sizeBytes: number | undefined, entry: ChunkEntry):
   return `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
 }
 
+/** What is wrong with a backup in the folder of another database, a sentence. Both names are decoded. */
+export function explainMisplaced({ database, folderIsOf }: { database: string; folderIsOf: string }): string {
+  return `It is of a backup of "${database}" and lies in a folder of "${folderIsOf}": ` +
+    "a folder was renamed, or two were swapped";
+}
+
 /**
  * Why a backup, or a part of it, is of no use while others may be: it is damaged, or the store does not give it out, as
  * from an archive tier or a bad block. Undefined for an error that every other one may meet.

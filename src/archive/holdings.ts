@@ -10,7 +10,7 @@ import { joinKey, splitKey } from "../store/key.ts";
 import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
-import { asDamage } from "./damage.ts";
+import { asDamage, explainMisplaced } from "./damage.ts";
 import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
 import { MANIFEST_NAME, manifestName, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
@@ -164,16 +164,27 @@ async function lookInto(
   const backups: HeldBackup[] = [];
   for (const found of read) {
     if ("error" in found) continue;
+    const key = joinKey(folder, found.name);
+    // Where folders were swapped, it must neither count as one of this database nor go as one.
+    if (found.manifest.database !== database) {
+      damaged.push(misplaced(key, { database: found.manifest.database, folderIsOf: database }));
+      continue;
+    }
     const run = shortRun(found.manifest.run);
     const holds = objects.has(pinName(run)) ? await readHolds(repository, { folder, run, signal }) : [];
     backups.push({
       ...describe(found.manifest, { folder, run, holds, prefix: repository.prefix }),
-      key: joinKey(folder, found.name),
+      key,
       finishedAt: found.finishedAt,
       hasCopy: found.name !== MANIFEST_NAME && copied === found.manifest.run,
     });
   }
   return { folder, objects, backups, damaged };
+}
+
+function misplaced(key: string, names: { database: string; folderIsOf: string }): ArchiveError {
+  const problem = `Cannot use manifest "${key}": ${explainMisplaced(names)}`;
+  return new ArchiveError(problem, { key, expected: names.folderIsOf, found: names.database });
 }
 
 function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "object" }> {

@@ -9,6 +9,7 @@ import type { Log } from "../observe.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { sha256 } from "./checkpoint.ts";
+import { explainMisplaced } from "./damage.ts";
 import { CHECKPOINT_NAME, shortRun } from "./layout.ts";
 import type { Checkpoint, ListingState, Manifest, Origin } from "./manifest.ts";
 import { type FolderState, readCheckpoints, readManifests } from "./read.ts";
@@ -28,7 +29,7 @@ export interface LeftoverOptions extends StoreCallOptions {
    * database that was created anew since. A complete backup of another task, or sealed to others or to nobody, is left
    * alone: it is a restore point of its own.
    */
-  wanted: Pick<Origin, "task" | "options" | "properties" | "recipients">;
+  wanted: Pick<Origin, "database" | "task" | "options" | "properties" | "recipients">;
   log: Log;
   /** Only what these runs left counts; absent: whatever is there. */
   runs?: ReadonlySet<string> | undefined;
@@ -40,8 +41,8 @@ export interface LeftoverOptions extends StoreCallOptions {
  * A run is finished if a manifest names it. A checkpoint of another run belongs to a later run that has not finished.
  * The exception: if the checkpoint was stored before the manifest, both runs were at work at the same time, and the
  * complete backup is the later of the two. Of several checkpoints with the wanted options the one that was stored last
- * counts. One that is damaged, made with other options, or of a database that was created anew since, is not used, and
- * the log says so.
+ * counts. One that is damaged, made with other options, of a database that was created anew since, or of another one
+ * whose folder was put there, is not used, and the log says so.
  */
 export async function findLeftover(store: Store, folder: string, options: LeftoverOptions): Promise<Leftover> {
   const { state, log } = options;
@@ -104,6 +105,7 @@ async function readUsableManifest(
   ) {
     if ("error" in found) log.warn("manifest is not used: it is damaged", { error: describeError(found.error) });
     else if (!counts.run(found.manifest.run) || found.manifest.task !== wanted.task) continue;
+    else if (isMisplaced(found.manifest, wanted)) warnMisplaced("manifest", found.manifest, { wanted, log });
     else if (!isOfFormer(found.manifest, wanted) && isForSame(found.manifest, wanted)) {
       if (found.damaged !== undefined) {
         log.warn("manifest is damaged: its copy is used", { error: describeError(found.damaged) });
@@ -138,7 +140,8 @@ async function readNewestCheckpoint(
     }
     const { checkpoint } = found;
     if (!counts.run(checkpoint.run)) continue;
-    if (isOfFormer(checkpoint, wanted)) {
+    if (isMisplaced(checkpoint, wanted)) warnMisplaced("checkpoint", checkpoint, { wanted, log });
+    else if (isOfFormer(checkpoint, wanted)) {
       log.warn("checkpoint is not used: the database was deleted and created again since", { run: checkpoint.run });
     } else if (isAsWanted(checkpoint, wanted)) newest = laterOf(newest, checkpoint);
     else newestOther = laterOf(newestOther, checkpoint);
@@ -153,6 +156,20 @@ async function readNewestCheckpoint(
     ...hasSameLimit(newestOther, wanted) ? {} : { revsLimit: newestOther.properties.revs_limit },
   });
   return undefined;
+}
+
+/** Whether it is of another database, as where two folders were swapped: nothing of this one is in it. */
+function isMisplaced({ database }: Pick<Origin, "database">, wanted: Pick<Origin, "database">): boolean {
+  return database !== wanted.database;
+}
+
+function warnMisplaced(
+  what: "manifest" | "checkpoint",
+  { database, run }: Pick<Origin, "database" | "run">,
+  { wanted, log }: { wanted: Pick<Origin, "database">; log: Log },
+): void {
+  const problem = explainMisplaced({ database, folderIsOf: wanted.database });
+  log.warn(`${what} is not used: it is of another database`, { run, error: problem });
 }
 
 /**

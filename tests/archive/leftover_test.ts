@@ -151,6 +151,18 @@ const CASES: Case[] = [
     ["checkpoint is not used: it is of format 1, which does not say where its listing stands"],
   ],
   [
+    "the manifest of another database, whose folder was put there",
+    { "manifest.json": JSON.stringify({ ...manifest("one"), database: "other" }), ...CHUNK },
+    "nothing",
+    ["manifest is not used: it is of another database"],
+  ],
+  [
+    "the checkpoint of another database, whose folder was put there",
+    { ...unfinished("one", [chunk(0)], { database: "other" }), ...CHUNK },
+    "nothing",
+    ["checkpoint is not used: it is of another database"],
+  ],
+  [
     "a manifest that was cut off",
     { "manifest.json": new TextDecoder().decode(encodeJson(manifest("one")).subarray(0, 100)) },
     "nothing",

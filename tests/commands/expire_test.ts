@@ -222,6 +222,26 @@ Deno.test("expire() touches nothing of a database of which a manifest is damaged
   assertEquals(report.expired.map(({ database }) => database), ["whole", "whole"]);
 });
 
+Deno.test("expire() deletes nothing of databases whose folders were swapped: what lies there counts for neither", async () => {
+  await using setup = await TestRepository.open();
+  for (const database of ["one", "two", "whole"]) {
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database, chunks: [0] });
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database, chunks: [0], run: "same" });
+  }
+  const [one, two] = ["one", "two"].map((database) => join(setup.root, setup.folder("2027-06-01", database)));
+  await Deno.rename(one!, `${one}.moved`);
+  await Deno.rename(two!, one!);
+  await Deno.rename(`${one}.moved`, two!);
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.ok, report.problems.map(({ database }) => database)], [false, ["one", "two"]]);
+  assertStringIncludes(
+    report.problems[0]!.problem,
+    'It is of a backup of "two" and lies in a folder of "one": a folder was renamed, or two were swapped; ' +
+      "nothing of this database is deleted",
+  );
+  assertEquals(report.expired.map(({ database }) => database), ["whole"]);
+});
+
 Deno.test("expire() lets a pinned backup stay until it is unpinned", async () => {
   await using setup = await TestRepository.open();
   await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });

@@ -247,6 +247,9 @@ export async function findPrevious(
     try {
       const bytes = await readObjectBytes(repository.store, key, { signal });
       const previous = parseManifest(bytes, key);
+      if (previous.database !== database) {
+        return `where the last backup was lies one of "${previous.database}", "${key}"`;
+      }
       const link = parentLinkOf(repository, { key, run: previous.run, bytes });
       return { previous, ...splitKey(key), link };
     } catch (error) {

@@ -34,6 +34,19 @@ Deno.test("backup() of an unchanged database is a manifest whose parent is the l
   await place.expectExact();
 });
 
+Deno.test("backup() builds on no backup of another database, whose folder was put in the place of the last one's", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full" });
+  const { folder } = place.backups;
+  for (const name of (await filesOf(folder)).filter((name) => name.startsWith("manifest"))) {
+    const parts = partsOf(await Deno.readTextFile(`${folder}/${name}`));
+    await Deno.writeFile(`${folder}/${name}`, textWithChecksum({ ...parts, database: "other" }));
+  }
+  await place.expectRun({ kind: "full", because: /where the last backup was lies one of "other"/ }, { day: 4 });
+  await place.expectExact();
+});
+
 Deno.test("backup() looks at a feed in parts where its rows are more than is read at once", async () => {
   await using place = await Increments.start();
   fill(place.database, 30);

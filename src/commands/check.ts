@@ -2,10 +2,13 @@
  * Whether a backup could run now: everything it needs is tried the way a backup uses it, and for what does not work
  * the report says what to do. Only four small objects are written to the store, always the same ones.
  */
+import { counted } from "../counts.ts";
 import type { CouchClient } from "../couchdb/client.ts";
+import { decodeDatabase } from "../database_name.ts";
 import { describeDiscreetly, describeError, EXIT, hintOf, ProgramError } from "../errors.ts";
 import { findConditions } from "../store/conditions.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, MOST_NAME_BYTES } from "../store/key.ts";
+import type { Store } from "../store/store.ts";
 import type { Log } from "../observe.ts";
 import type { Repository } from "../archive/repository.ts";
 import { trySlashInName } from "./slash_name.ts";
@@ -140,7 +143,7 @@ export class CheckFailure extends ProgramError {
 
 /** @returns Whether it answers, and lets the login see what there is. */
 async function checkCouch(context: CheckContext, attempt: Attempt): Promise<boolean> {
-  const { couch, log, tasks = [], now, signal } = context;
+  const { couch, log, repository: { store }, tasks = [], now, signal } = context;
   let clock: Date | undefined;
   const isThere = await attempt("couchdb", async () => {
     const { version, date } = await couch.greet({ signal });
@@ -162,7 +165,8 @@ async function checkCouch(context: CheckContext, attempt: Attempt): Promise<bool
   if (tasks.length > 0) {
     await attempt("selection", async () => {
       const ends = tasks.flatMap((task) => explainEnd(task, now()) ?? []);
-      return describeSelections(await selectNow(), ends);
+      const selections = await selectNow();
+      return describeSelections(selections, [...ends, ...explainLongNames(selections, store)]);
     });
   }
   await attempt("couchdb_read", async () => await tryReading({ couch, log, signal }, await selectNow()));
@@ -217,10 +221,28 @@ async function tryBulkGet(couch: CouchClient, signal: AbortSignal): Promise<stri
   });
 }
 
-/** What the tasks select. @throws CheckFailure where one would have nothing to do, and its run would fail for that. */
-function describeSelections(selections: readonly TaskSelection[], ends: readonly string[]): Found {
+/** A folder of a machine has no room for every name that CouchDB takes: each slash is three characters there. */
+function explainLongNames(selections: readonly TaskSelection[], { server }: Pick<Store, "server">): string[] {
+  if (server !== "file:") return [];
+  const names = new Set(selections.flatMap(({ databases }) => databases.map(({ encoded }) => encoded)));
+  const [first, ...others] = [...names].filter((name) => name.length > MOST_NAME_BYTES);
+  if (first === undefined) return [];
+  const more = others.length === 0 ? "" : `, and of ${counted(others.length, "more database")}`;
+  return [
+    `A folder's name has ${MOST_NAME_BYTES} bytes at the most, and that of the database "${decodeDatabase(first)}" ` +
+    `would have ${first.length}${more}: that can be saved in an S3 bucket alone`,
+  ];
+}
+
+/**
+ * What the tasks select.
+ *
+ * @param others What else is wrong with them, sentences.
+ * @throws CheckFailure where one would have nothing to do, and its run would fail for that.
+ */
+function describeSelections(selections: readonly TaskSelection[], others: readonly string[]): Found {
   const empty = selections.filter(isEmptyByMistake).map(({ task }) => `"${task.name}"`);
-  const warnings = [...ends, ...selections.flatMap(({ warnings }) => warnings)];
+  const warnings = [...others, ...selections.flatMap(({ warnings }) => warnings)];
   if (empty.length > 0) {
     const tasks = empty.length === 1 ? `Task ${empty[0]} selects` : `The tasks ${empty.join(", ")} select`;
     throw new CheckFailure([`${tasks} no database: nothing would be saved`, ...warnings].join("; "), {

@@ -5,6 +5,9 @@
 import { Buffer } from "node:buffer";
 import { StoreError } from "../errors.ts";
 
+/** How many bytes a part of a key may have in a folder: the file systems of Linux and macOS take no longer name. */
+export const MOST_NAME_BYTES = 255;
+
 /**
  * Returns `key` when every store can keep it.
  *

@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
 import { type Check, checkSetup, exitCodeOfCheck, type Probe } from "../../src/commands/check.ts";
+import { encodeDatabase } from "../../src/database_name.ts";
 import { EXIT, StoreError } from "../../src/errors.ts";
 import type { Task } from "../../src/task/task.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -303,4 +304,24 @@ Deno.test("checkSetup() fails where a task selects no database, and warns of a p
   const some = await selectionOf(taskOf("some", { databases: ["db", "nothing.*"] }));
   assertEquals([some.report.ok, some.selection.warning], [true, true]);
   assertStringIncludes(some.selection.detail, "nothing.*");
+});
+
+Deno.test("checkSetup() warns of a database whose encoded name is longer than a folder's may be", async () => {
+  await using setup = await setUpRestore();
+  for (const name of ["x".repeat(238), "a/".repeat(62) + "abcdefg"]) {
+    await couchOk(setup.server, `PUT /${encodeDatabase(name)}`);
+  }
+  const selectionOf = async () => {
+    const report = await check(setup, { tasks: [taskOf("all", { databases: [".*"], exclude: ["_.*"] })] });
+    return report.checks.find(({ check }) => check === "selection")!;
+  };
+  assertEquals((await selectionOf()).warning, undefined);
+  const long = `${"a/".repeat(62)}abcdefgh`;
+  await couchOk(setup.server, `PUT /${encodeDatabase(long)}`);
+  const { ok, warning, detail } = await selectionOf();
+  assertEquals([ok, warning], [true, true]);
+  assertStringIncludes(
+    detail,
+    `that of the database "${long}" would have 256: that can be saved in an S3 bucket alone`,
+  );
 });

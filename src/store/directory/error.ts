@@ -1,6 +1,7 @@
 /** What the file system's error codes mean for a store in a folder, and what an operator does about each. Pure. */
 import { errorCode } from "../../system_error.ts";
 import { describeError, StoreError } from "../../errors.ts";
+import { MOST_NAME_BYTES } from "../key.ts";
 
 /** What was being done to an object, as it stands in a message. */
 export type DirectoryAction = "store" | "read" | "look at" | "list" | "delete";
@@ -36,14 +37,28 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
   ENOTDIR: ["a part of the path is not a folder", FILE_IN_THE_WAY],
   EEXIST: ["a part of the path is not a folder", FILE_IN_THE_WAY],
   EISDIR: ["a folder stands where the object belongs", "Remove or rename the folder PATH"],
-  ENAMETOOLONG: [
-    "the name is longer than the file system allows",
-    "Shorten prefix or suffix, or use an S3 bucket",
-  ],
   EMFILE: ["too many files are open", "Raise the limit of open files (ulimit -n, LimitNOFILE=)"],
   EIO: ["the device failed to read or write", "Check the disk and the kernel log"],
   ESTALE: ["the network file system has lost the file", "Check the connection to the file server, then run again"],
 };
+
+/** Either one part of the path is too long, as the encoded name of a database may be, or all of it. */
+function explainLongName({ key }: DirectoryPlace): [meaning: string, hint: string] {
+  const meaning = "the name is longer than the file system allows";
+  const part = key.split("/").find((part) => bytesOf(part) > MOST_NAME_BYTES);
+  if (part === undefined) return [meaning, "Shorten prefix or suffix, or use an S3 bucket"];
+  return [
+    meaning,
+    `"${part}" has ${
+      bytesOf(part)
+    } bytes, and ${MOST_NAME_BYTES} are the most; each slash of a database's name takes ` +
+    "three. Use an S3 bucket for it",
+  ];
+}
+
+function bytesOf(name: string): number {
+  return new TextEncoder().encode(name).length;
+}
 
 /** Turns a failure of node:fs into the error that the program reports. */
 export function directoryError(error: unknown, place: DirectoryPlace): StoreError {
@@ -56,7 +71,7 @@ export function directoryError(error: unknown, place: DirectoryPlace): StoreErro
       key: place.key,
     }, { cause: error });
   }
-  const [meaning, hint] = MEANING[code] ?? [describeError(error), undefined];
+  const [meaning, hint] = code === "ENAMETOOLONG" ? explainLongName(place) : MEANING[code] ?? [describeError(error)];
   return new StoreError(`Cannot ${place.action} ${subject}: ${code}, ${meaning}`, { code, key: place.key }, {
     cause: error,
     hint: hint?.replace("PATH", `"${place.path}"`),

@@ -60,11 +60,19 @@ function bytesOf(name: string): number {
   return new TextEncoder().encode(name).length;
 }
 
+/**
+ * Whether an error says that there is nothing at a path. A symbolic link that leads to itself is as much as one that
+ * leads nowhere: who put it there must not keep all others from what lies beside it.
+ */
+export function isMissing(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error));
+}
+
 /** Turns a failure of node:fs into the error that the program reports. */
 export function directoryError(error: unknown, place: DirectoryPlace): StoreError {
   const code = errorCode(error) || "unknown";
   const subject = place.key === "" ? `"${place.url}"` : `"${place.key}" in "${place.url}"`;
-  const isMissingObject = place.action !== "store" && (code === "ENOENT" || code === "ENOTDIR");
+  const isMissingObject = place.action !== "store" && isMissing(error);
   if (isMissingObject) {
     return new StoreError(`Cannot ${place.action} ${subject}: there is no such object`, {
       code: "not_found",

@@ -14,7 +14,7 @@ import { StoreError } from "../../errors.ts";
 import { orAborted, untilAborted } from "../../abort.ts";
 import { allEnded } from "../../parallel.ts";
 import { FileCalls, writePart } from "./calls.ts";
-import { type DirectoryAction, directoryError } from "./error.ts";
+import { type DirectoryAction, directoryError, isMissing } from "./error.ts";
 import { errorCode } from "../../system_error.ts";
 import { SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
@@ -468,10 +468,6 @@ async function afterwards<T>(
 ): Promise<T | undefined> {
   if (after === undefined) return undefined;
   return await orAborted(after, signal);
-}
-
-function isMissing(error: unknown): boolean {
-  return errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR";
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

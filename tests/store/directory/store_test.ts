@@ -94,6 +94,23 @@ Deno.test("DirectoryStore create() says when a name is too long for the file sys
   assertEquals(await given.leftovers(), []);
 });
 
+Deno.test("DirectoryStore takes a symbolic link that leads to itself for nothing, and lists what lies beside it", async () => {
+  await using given = await openDirectory();
+  await given.store.create(["folder/a"], pieces(bytesOf("x")));
+  await Deno.symlink("loop", `${given.root}/folder/loop`);
+  await Deno.symlink("nowhere", `${given.root}/folder/lost`);
+  assertEquals((await listAll(given.store, "folder")).map(({ name }) => name), ["a"]);
+  for (const key of ["folder/loop", "folder/loop/a", "folder/lost"]) {
+    assertEquals(await given.store.stat(key), undefined);
+    const error = await assertRejects(() => given.store.read(key), StoreError);
+    assertEquals(error.facts.code, "not_found");
+  }
+  assertEquals(await listAll(given.store, "folder/loop"), []);
+  const error = await assertRejects(() => given.store.create(["folder/loop/a"], pieces(bytesOf("x"))), StoreError);
+  assertEquals(error.facts.code, "EEXIST");
+  assertStringIncludes(error.hint ?? "", "what should be a folder above");
+});
+
 Deno.test("DirectoryStore read() does not wait for a pipe that stands for an object", async () => {
   await using given = await openDirectory();
   await given.store.create(["a"], pieces(bytesOf("x")));

@@ -242,6 +242,19 @@ Deno.test("expire() deletes nothing of databases whose folders were swapped: wha
   assertEquals(report.expired.map(({ database }) => database), ["whole"]);
 });
 
+Deno.test("expire() deletes nothing of a database of which one day's folder is a link to another", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  const newest = await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", chunks: [0] });
+  await Deno.symlink("01", join(setup.root, "backup/ippbx/2027/06/02"));
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.ok, report.expired], [false, []]);
+  assertEquals(report.problems.map(({ problem }) => problem), [
+    `"${setup.folder("2027-06-02")}" and "${newest.folder}" hold one backup, "${newest.name}": ` +
+    "one may be a link to the other; nothing of this database is deleted",
+  ]);
+});
+
 Deno.test("expire() lets a pinned backup stay until it is unpinned", async () => {
   await using setup = await TestRepository.open();
   await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });

@@ -18,7 +18,7 @@ import { decodeDatabase } from "../../database_name.ts";
 import { ArchiveError, describeError, hintOf, isNotFound, UsageError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { forEachParallel } from "../../parallel.ts";
-import { joinKey } from "../../store/key.ts";
+import { joinKey, splitKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
 import {
   decideRetention,
@@ -180,6 +180,7 @@ class Expiry {
     const now = this.#now();
     let decisions: RetentionDecision<HeldBackup>[];
     try {
+      requireOnce(backups);
       decisions = await this.#decide(backups, now);
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
@@ -420,6 +421,26 @@ class Expiry {
   /** By the store's clock, which is that of the moments it is compared with. */
   #now(): Date {
     return new Date(this.#context.now().getTime() + (this.#context.repository.store.clockSkewMs ?? 0));
+  }
+}
+
+/**
+ * A manifest's name has its moment and its run. One that lies in two folders may be one file, as where one folder is a
+ * symbolic link to the other: what goes in one would go in both.
+ *
+ * @throws ArchiveError where one does.
+ */
+function requireOnce(backups: readonly HeldBackup[]): void {
+  const folders = new Map<string, string>();
+  for (const { key, folder } of backups) {
+    const { name } = splitKey(key);
+    if (name === MANIFEST_NAME) continue;
+    const other = folders.get(name);
+    if (other === undefined) folders.set(name, folder);
+    else {
+      const problem = `"${other}" and "${folder}" hold one backup, "${name}": one may be a link to the other`;
+      throw new ArchiveError(problem, { key, expected: "one folder", found: "two" });
+    }
   }
 }
 

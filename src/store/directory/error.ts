@@ -49,7 +49,7 @@ function explainLongName({ key }: DirectoryPlace): [meaning: string, hint: strin
   if (part === undefined) return [meaning, "Shorten prefix or suffix, or use an S3 bucket"];
   return [
     meaning,
-    `"${part}" has ${
+    `One of its names has ${
       bytesOf(part)
     } bytes, and ${MOST_NAME_BYTES} are the most; each slash of a database's name takes ` +
     "three. Use an S3 bucket for it",

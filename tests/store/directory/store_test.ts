@@ -87,7 +87,7 @@ Deno.test("DirectoryStore create() says when a name is too long for the file sys
     StoreError,
   );
   assertEquals(error.facts.code, "ENAMETOOLONG");
-  assertStringIncludes(error.hint ?? "", '" has 300 bytes, and 255 are the most');
+  assertStringIncludes(error.hint ?? "", "One of its names has 300 bytes, and 255 are the most");
   const long = Array.from({ length: 30 }, () => "x".repeat(200)).join("/");
   const whole = await assertRejects(() => given.store.create([long], pieces(bytesOf("x"))), StoreError);
   assertEquals(whole.hint, "Shorten prefix or suffix, or use an S3 bucket");

@@ -229,7 +229,9 @@ function explainLongNames(selections: readonly TaskSelection[], { server }: Pick
   if (first === undefined) return [];
   const more = others.length === 0 ? "" : `, and of ${counted(others.length, "more database")}`;
   return [
-    `A folder's name has ${MOST_NAME_BYTES} bytes at the most, and that of the database "${decodeDatabase(first)}" ` +
+    `A folder's name has ${counted(MOST_NAME_BYTES, "byte")} at the most, and that of the database "${
+      decodeDatabase(first)
+    }" ` +
     `would have ${first.length}${more}: that can be saved in an S3 bucket alone`,
   ];
 }

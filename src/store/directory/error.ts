@@ -1,5 +1,6 @@
 /** What the file system's error codes mean for a store in a folder, and what an operator does about each. Pure. */
 import { errorCode } from "../../system_error.ts";
+import { counted } from "../../counts.ts";
 import { describeError, StoreError } from "../../errors.ts";
 import { MOST_NAME_BYTES } from "../key.ts";
 
@@ -47,12 +48,11 @@ function explainLongName({ key }: DirectoryPlace): [meaning: string, hint: strin
   const meaning = "the name is longer than the file system allows";
   const part = key.split("/").find((part) => bytesOf(part) > MOST_NAME_BYTES);
   if (part === undefined) return [meaning, "Shorten prefix or suffix, or use an S3 bucket"];
+  const size = counted(bytesOf(part), "byte");
   return [
     meaning,
-    `One of its names has ${
-      bytesOf(part)
-    } bytes, and ${MOST_NAME_BYTES} are the most; each slash of a database's name takes ` +
-    "three. Use an S3 bucket for it",
+    `One of its names has ${size}, and ${MOST_NAME_BYTES} are the most; each slash of a database's name takes three. ` +
+    "Use an S3 bucket for it",
   ];
 }
 

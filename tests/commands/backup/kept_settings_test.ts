@@ -317,7 +317,7 @@ Deno.test("backup() takes over what is sealed as it is, and seals anew what has 
   for (const setting of SETTINGS) assert(askedSince(place.fake, since).includes(setting), setting);
   assertEquals(await securityOf(7), place.database.security);
   place.identities = [identity];
-  await place.expectRun({ kind: "full", because: /not sealed|sealed to others/ }, { day: 8 });
+  await place.expectRun({ kind: "full", because: /is sealed, and this one is not/ }, { day: 8 });
   assertEquals((await manifestOf(place, 8)).properties.security, place.database.security);
 });
 

@@ -1,6 +1,5 @@
 /** When a database is opened: beside the one before it, where both are known to be small. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { fill } from "../../fakes/couchdb/edits.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
@@ -8,8 +7,9 @@ import { couchOk } from "../../couch_request.ts";
 import { loginRefused } from "../../fakes/couchdb/faults.ts";
 import { Repository } from "../../../src/archive/repository.ts";
 import type { RunContext } from "../../../src/commands/backup/context.ts";
-import { InterruptedError } from "../../../src/errors.ts";
+import { InterruptedError, StoreError } from "../../../src/errors.ts";
 import { openStore } from "../../../src/store/open.ts";
+import type { Store } from "../../../src/store/store.ts";
 import type { Task } from "../../../src/task/task.ts";
 import { farAway } from "../../store/far_away.ts";
 import { until } from "../../until.ts";
@@ -160,20 +160,33 @@ for (const increments of [undefined, { most: 14 }]) {
   });
 }
 
+/** A store that cannot list some folders, as a bad block of a disk does it. */
+function notListing(store: Store, folders: RegExp): Store {
+  return new Proxy(store, {
+    get(target, name: keyof Store) {
+      const value = target[name];
+      if (name !== "list") return typeof value === "function" ? value.bind(target) : value;
+      return (...args: Parameters<Store["list"]>) => {
+        if (!folders.test(args[0])) return target.list(...args);
+        throw new StoreError(`Cannot list "${args[0]}": EIO`, { code: "EIO" });
+      };
+    },
+  });
+}
+
 Deno.test("backup() goes on with the next database where one has failed before CouchDB has answered for it", async () => {
   for (const delaySeconds of [0, 0.001]) {
     await using fake = await startFakeCouchDb();
     for (const name of NAMES) await couchOk(fake, `PUT /${name}`);
     await using backups = new Backups();
-    // A folder that cannot be listed.
-    await Deno.mkdir(dirname(backups.folderOf("a")), { recursive: true });
-    await Deno.symlink("a", backups.folderOf("a"));
+    const store = notListing(await openStore({ bucket: pathToFileURL(backups.root).href }), /couchdb\/a$/);
+    const context = { repository: new Repository(store, { prefix: "", suffix: "couchdb" }) };
     fake.onRequest(async () => await new Promise((resolve) => setTimeout(resolve, 30)));
     const task = { parallel: 1, delaySeconds, increments: { most: 14 } };
     const giveUp = Promise.withResolvers<[]>();
     const timer = setTimeout(() => giveUp.resolve([]), 10_000);
     const reports = await Promise.race([
-      backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task }),
+      backups.runAll(fake, NAMES.map((database) => ({ database, pattern: database })), { task, context }),
       giveUp.promise,
     ]);
     clearTimeout(timer);

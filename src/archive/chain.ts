@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { haveSameRecipients } from "../codec/compression.ts";
 import { ArchiveError, isNotFound, isOutOfReach } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, keyBelow } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { readObjectBytes } from "../store/whole.ts";
 import { isManifestName, MANIFEST_NAME } from "./layout.ts";
@@ -195,7 +195,5 @@ export function parentLinkOf(
   { prefix }: Pick<Repository, "prefix">,
   { key, run, bytes }: { key: string; run: string; bytes: Uint8Array },
 ): ParentLink {
-  const root = joinKey(prefix);
-  const path = root === "" ? key : key.slice(root.length + 1);
-  return { path, run, sha256: createHash("sha256").update(bytes).digest("hex") };
+  return { path: keyBelow(prefix, key), run, sha256: createHash("sha256").update(bytes).digest("hex") };
 }

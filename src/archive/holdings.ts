@@ -12,6 +12,7 @@ import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { asDamage, explainMisplaced } from "./damage.ts";
 import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
+import type { KnownDamage } from "./known_damage.ts";
 import { MANIFEST_NAME, manifestName, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
@@ -71,13 +72,15 @@ export interface DatabaseHoldings {
 /**
  * What is held of each database, in the order of their names.
  *
- * @param options `database`: of this one alone, decoded. `withEntries`: with what the catalog has of it.
+ * @param options `database`: of this one alone, decoded. `withEntries`: with what the catalog has of it. `damage`: which
+ * backups are known to be damaged.
  */
 export async function* readHoldings(
   repository: Repository,
-  { database, withEntries = false, signal }: StoreCallOptions & {
+  { database, withEntries = false, damage = new Map(), signal }: StoreCallOptions & {
     database?: string | undefined;
     withEntries?: boolean;
+    damage?: KnownDamage | undefined;
   },
 ): AsyncGenerator<DatabaseHoldings> {
   const dates = await datesByDatabase(repository, { database, signal });
@@ -97,7 +100,9 @@ export async function* readHoldings(
     readAtMs = Math.min(readAtMs, atMs);
     if (found.objects.size > 0) folders.push(found);
     if (!isLast) continue;
-    judge(folders.flatMap(({ backups }) => backups), folders);
+    const backups = folders.flatMap(({ backups }) => backups);
+    judge(backups, folders);
+    noteDamaged(backups, new Set([...damage.keys()].map((path) => joinKey(repository.prefix, path))));
     yield { database, folders, entries, readAtMs };
     [folders, readAtMs] = [[], Infinity];
   }
@@ -246,13 +251,25 @@ function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): 
     if (!isComplete || (backup.parent !== undefined && !byKey.has(backup.parent))) lacking.add(backup.key);
   }
   for (const backup of backups) {
-    const seen = new Set<string>();
-    for (let link: HeldBackup | undefined = backup; link !== undefined && !seen.has(link.key);) {
-      seen.add(link.key);
-      if (lacking.has(link.key)) backup.isWhole = false;
-      link = link.parent === undefined ? undefined : byKey.get(link.parent);
-    }
+    if (linksOf(backup, byKey).some(({ key }) => lacking.has(key))) backup.isWhole = false;
   }
+}
+
+/** Marks what is known to be damaged, and what builds on that. */
+function noteDamaged(backups: readonly HeldBackup[], damaged: ReadonlySet<string>): void {
+  if (damaged.size === 0) return;
+  const byKey = new Map(backups.map((backup) => [backup.key, backup]));
+  for (const backup of backups) backup.isDamaged = linksOf(backup, byKey).some(({ key }) => damaged.has(key));
+}
+
+/** A backup and all that it builds on, as far as it is there. */
+function linksOf(backup: HeldBackup, byKey: ReadonlyMap<string, HeldBackup>): HeldBackup[] {
+  const links = new Set<HeldBackup>();
+  for (let link: HeldBackup | undefined = backup; link !== undefined && !links.has(link);) {
+    links.add(link);
+    link = link.parent === undefined ? undefined : byKey.get(link.parent);
+  }
+  return [...links];
 }
 
 /** The key of what a backup builds on: of the copy, where that is all that is left of its parent's manifest. */

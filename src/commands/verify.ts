@@ -109,12 +109,15 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
 }
 
 /**
- * The same for who looks at many, and knows better what to say of it. @returns `tell`: says in the log what was found.
+ * The same for who looks at many, and knows better what to say of it.
+ *
+ * @returns `tell`: says in the log what was found. `damagedParents`: the paths of those that it builds on, and of which
+ * bytes are damaged.
  */
 export async function verifyUntold(
   context: VerifyContext,
   request: VerifyRequest,
-): Promise<{ report: VerifyReport; tell: () => void }> {
+): Promise<{ report: VerifyReport; damagedParents: ReadonlySet<string>; tell: () => void }> {
   const { progress, signal, now } = context;
   const startedAt = now();
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
@@ -142,14 +145,16 @@ export async function verifyUntold(
     leftovers: archive.leftovers,
     seconds: 0,
   };
+  const damagedParents = new Set<string>();
+  const onDamaged = ({ parent }: ArchiveChunk) => void (parent !== undefined && damagedParents.add(parent.path));
   try {
-    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true, isLocked });
+    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true, isLocked, onDamaged });
     report.ok = report.problems.length + report.unreadable.length === 0;
   } finally {
     progress.databaseFinished({ database, ok: report.ok });
   }
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  return { report, tell: () => logReport(report, { log, finishedAt: archive.finishedAt }) };
+  return { report, damagedParents, tell: () => logReport(report, { log, finishedAt: archive.finishedAt }) };
 }
 
 function logReport(report: VerifyReport, { log, finishedAt }: { log: Log; finishedAt: Date | undefined }): void {
@@ -207,9 +212,16 @@ interface VerifiedChunk {
 async function verifyChunks(
   archive: Archive,
   report: VerifyReport,
-  context: { log: Log; progress: Progress; signal: AbortSignal; quick: boolean; isLocked: boolean },
+  context: {
+    log: Log;
+    progress: Progress;
+    signal: AbortSignal;
+    quick: boolean;
+    isLocked: boolean;
+    onDamaged: (chunk: ArchiveChunk) => void;
+  },
 ): Promise<void> {
-  const { quick, isLocked, signal } = context;
+  const { quick, isLocked, signal, onDamaged } = context;
   // The chunks of format 1 have ranges, which cannot overlap unnoticed.
   const isOfRanges = archive.entries.some(hasRange);
   // A backup and those that it goes on from hold states of the same documents; each by itself holds one of each.
@@ -228,6 +240,7 @@ async function verifyChunks(
     } catch (error) {
       const problem = explainUnusable(error);
       if (problem === undefined) throw error;
+      onDamaged(chunk);
       return { chunk: nameOfChunk(chunk), problem };
     }
   };

@@ -5,12 +5,14 @@
 import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
 import { takeInventory } from "../archive/inventory.ts";
+import type { Finding } from "../archive/known_damage.ts";
 import type { Repository } from "../archive/repository.ts";
 import { DAY_MS } from "../dates.ts";
 import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
 import { Shares } from "../shares.ts";
+import { keyBelow } from "../store/key.ts";
 import { compilePattern, mustNameSome } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { Undecided, type UndecidedBackup } from "./undecided.ts";
@@ -102,15 +104,20 @@ export function exitCodeOfVerifyAll({ faulty, undecided }: VerifyAllReport): num
  * not counted.
  *
  * @param context.lookAgainMs What `expire` has half deleted is looked at again after so long. @default three seconds
+ * @param context.findings Gets what was found of each backup whose bytes were looked at, by its path below the prefix.
  * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
  * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
  * reason of `context.signal`. What is wrong with a backup is in the report.
  */
 export async function verifyAll(
-  context: VerifyContext & { repository: Repository; lookAgainMs?: number | undefined },
+  context: VerifyContext & {
+    repository: Repository;
+    lookAgainMs?: number | undefined;
+    findings?: Map<string, Finding> | undefined;
+  },
   request: VerifyAllRequest,
 ): Promise<VerifyAllReport> {
-  const { repository, now, progress, log } = context;
+  const { repository, now, progress, log, findings = new Map<string, Finding>() } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
@@ -178,6 +185,19 @@ export async function verifyAll(
   } else log.error("not all backups are as they must be", { ...facts, undecided: report.undecided.length });
   return report;
 
+  /** What is found to be damaged once in a run remains so: its bytes may have come rightly the other time by chance. */
+  function noteSound(key: string, parents: readonly string[] = []): void {
+    if (request.quick) return;
+    for (const path of [keyBelow(repository.prefix, key), ...parents]) {
+      if (!findings.has(path)) findings.set(path, "sound");
+    }
+  }
+
+  function noteDamaged(key: string, { problems }: VerifyReport, parents: Iterable<string>): void {
+    if (problems.length === 0) return;
+    for (const path of [keyBelow(repository.prefix, key), ...parents]) findings.set(path, "damaged");
+  }
+
   async function verifyOne(backup: SuspectBackup, signal: AbortSignal): Promise<void> {
     const { database, key, finishedAt } = backup;
     const path = repository.locate(key);
@@ -187,7 +207,7 @@ export async function verifyAll(
     if (undecided.isOver) return undecided.noteUntried(found);
     let noteFault: () => void;
     try {
-      const { report: verified, tell } = await verifyUntold(one, {
+      const { report: verified, damagedParents, tell } = await verifyUntold(one, {
         database,
         path,
         quick: request.quick,
@@ -200,12 +220,14 @@ export async function verifyAll(
         report.documents += verified.documents;
         if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
       };
+      if (verified.problems.length === 0) noteSound(key, verified.parents);
       if (verified.ok) {
         note();
         return progress.databaseFinished({ database, ok: true });
       }
       noteFault = () => {
         note();
+        noteDamaged(key, verified, damagedParents);
         report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
         progress.databaseFinished({ database, ok: false });
       };

@@ -3,6 +3,7 @@
  * test-restore found. Out: log lines, an object in the repository for `status` and monitoring, and published figures.
  * What cannot be stored or delivered is a warning in the log.
  */
+import type { Finding } from "../archive/known_damage.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { TestRestoreReport } from "../commands/test_restore/test_restore.ts";
@@ -73,6 +74,22 @@ export async function keepProof(
   const { publishProof } = await import("./publish.ts");
   const fetch = await certificates.fetchFor("pushgateway");
   for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
+}
+
+/** Keeps which backups a verification has found damaged, for `expire` and increments. Its result does not depend on that. */
+export async function keepFindings(
+  findings: ReadonlyMap<string, Finding>,
+  { repository, log, now, signal }: SessionParts,
+): Promise<void> {
+  try {
+    const { noteDamage } = await import("../archive/known_damage.ts");
+    await noteDamage(repository, findings, { at: now(), log, signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn("what was found damaged is not stored, so that expire and increments do not know of it", {
+      error: describeError(error),
+    });
+  }
 }
 
 /** Logs the end of each task of a run, for the console and Loki. */

@@ -22,6 +22,7 @@ import type { FleetReport } from "../commands/restore/fleet_report.ts";
 import type { RestoreReport } from "../commands/restore/report.ts";
 import type { SizesReport } from "../commands/sizes.ts";
 import type { TestRestoreReport, TestRestoreRequest } from "../commands/test_restore/test_restore.ts";
+import type { Finding } from "../archive/known_damage.ts";
 import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.ts";
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
@@ -32,7 +33,7 @@ import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
 import { codecOf, isSealing } from "../task/task.ts";
-import { failureReport, keepProof, keepReport, logEnd } from "./outcome.ts";
+import { failureReport, keepFindings, keepProof, keepReport, logEnd } from "./outcome.ts";
 import type { SessionParts, Surroundings } from "./parts.ts";
 import { withPassword } from "./password.ts";
 import type { BackupRequest, PlanRequest } from "./requests.ts";
@@ -228,7 +229,9 @@ export class Session implements AsyncDisposable {
    */
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
-    const report = await verifyAll({ ...this.surroundings, ...this.#paths() }, request);
+    const findings = new Map<string, Finding>();
+    const report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
+    await keepFindings(findings, this.#parts);
     if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
   }

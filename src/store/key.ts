@@ -57,6 +57,12 @@ export function joinKey(...parts: string[]): string {
   return parts.flatMap((part) => part.split("/")).filter((part) => part !== "").join("/");
 }
 
+/** What a key has below a folder that it lies in; the folder need not be written as keys are. */
+export function keyBelow(folder: string, key: string): string {
+  const root = joinKey(folder);
+  return root === "" ? key : key.slice(root.length + 1);
+}
+
 /** The folder and the name in it that a key is made of: of `a/b/c` they are `a/b` and `c`, of `c` the empty text and `c`. */
 export function splitKey(key: string): { folder: string; name: string } {
   const cut = key.lastIndexOf("/");

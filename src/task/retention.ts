@@ -68,6 +68,11 @@ export interface RetentionPoint {
    * builds on. One that cannot counts for no rule.
    */
   isWhole: boolean;
+  /**
+   * Whether its bytes, or those of what it builds on, were found damaged. It still counts for each rule; but what would
+   * stay without it stays as well. @default false
+   */
+  isDamaged?: boolean | undefined;
   /** What somebody has set to keep it whatever the rules say; mostly nothing. */
   holds: readonly RetentionHold[];
 }
@@ -119,20 +124,45 @@ const RULES = [
  */
 export function decideRetention<Point extends RetentionPoint>(
   points: readonly Point[],
-  { policies, now }: { policies: ReadonlyMap<string, RetentionPolicy>; now: Date },
+  options: { policies: ReadonlyMap<string, RetentionPolicy>; now: Date },
 ): RetentionDecision<Point>[] {
   const keys = new Set<string>();
   for (const { key } of points) {
     if (keys.has(key)) throw new ArchiveError(`Two backups have one key, so nothing may be deleted: ${key}`, { key });
     keys.add(key);
   }
+  const decisions = decide(points, { ...options, isSound: ({ isWhole }) => isWhole });
+  if (!points.some(({ isDamaged }) => isDamaged)) return decisions;
+  const withoutDamaged = decide(points, { ...options, isSound: ({ isWhole, isDamaged }) => isWhole && !isDamaged });
+  for (const [index, decision] of decisions.entries()) keepAlso(decision, withoutDamaged[index]!);
+  return decisions;
+}
+
+/** Keeps what stays where damaged backups count for nothing, too. */
+function keepAlso(decision: RetentionDecision, { keep, reasons, protections }: RetentionDecision): void {
+  if (decision.keep && decision.point.isDamaged) decision.reasons.push("verify has found it damaged");
+  if (decision.keep || !keep) return;
+  decision.keep = true;
+  decision.reasons = reasons.map((reason) => `${reason}, as verify has found others damaged`);
+  decision.protections = protections;
+}
+
+/** @param isSound Which backups count. */
+function decide<Point extends RetentionPoint>(
+  points: readonly Point[],
+  { policies, now, isSound }: {
+    policies: ReadonlyMap<string, RetentionPolicy>;
+    now: Date;
+    isSound: (point: Point) => boolean;
+  },
+): RetentionDecision<Point>[] {
   const decisions = points
     .toSorted((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime() || (a.key < b.key ? 1 : -1))
     .map((point): RetentionDecision<Point> => ({ point, keep: false, reasons: [], protections: new Set() }));
   // A clock that was wrong must neither make a backup the newest nor push another out of a rule.
   const isOfFuture = ({ point }: RetentionDecision) => point.finishedAt.getTime() > now.getTime();
-  const countable = decisions.filter((decision) => decision.point.isWhole && !isOfFuture(decision));
-  const newest = countable[0] ?? decisions.find(({ point }) => point.isWhole);
+  const countable = decisions.filter((decision) => isSound(decision.point) && !isOfFuture(decision));
+  const newest = countable[0] ?? decisions.find(({ point }) => isSound(point));
   if (newest !== undefined) protect(newest, "newest", "the newest of its database");
   for (const decision of decisions) {
     const { point } = decision;
@@ -144,7 +174,7 @@ export function decideRetention<Point extends RetentionPoint>(
     if (now.getTime() - point.finishedAt.getTime() < YOUNGEST_MS) {
       protect(decision, "younger_than_a_day", "younger than a day");
     }
-    if (!point.isWhole && (newest === undefined || newest.point.finishedAt < point.finishedAt)) {
+    if (!isSound(point) && (newest === undefined || newest.point.finishedAt < point.finishedAt)) {
       protect(decision, "incomplete", "it lacks something, and no later backup of its database is whole");
     }
   }

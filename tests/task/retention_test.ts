@@ -245,6 +245,35 @@ const CASES: Case[] = [
     kept: ["2026-11-20", "2026-11-19"],
   },
   {
+    name: "what would stay without a damaged one stays as well, and nothing else goes for that",
+    points: [
+      point("2026-11-20", { isDamaged: true }),
+      point("2026-11-19"),
+      point("2026-11-18", { isDamaged: true }),
+      point("2026-11-17"),
+      point("2026-11-16"),
+    ],
+    rules: policy({ keepLast: 2 }),
+    kept: ["2026-11-20", "2026-11-19", "2026-11-17"],
+  },
+  {
+    name: "where all are damaged, they stay as if nothing were known",
+    points: [point("2026-11-20", { isDamaged: true }), point("2026-11-19", { isDamaged: true })],
+    rules: policy({ keepLast: 1 }),
+    kept: ["2026-11-20", "2026-11-19"],
+  },
+  {
+    name: "where all are damaged but an old one, that one stays",
+    points: [
+      point("2026-11-20", { isDamaged: true }),
+      point("2026-11-19", { isDamaged: true }),
+      point("2026-11-18"),
+      point("2026-11-17"),
+    ],
+    rules: policy({ keepLast: 1 }),
+    kept: ["2026-11-20", "2026-11-19", "2026-11-18"],
+  },
+  {
     name: "where none is whole, all stay",
     points: [point("2026-11-20", { isWhole: false }), point("2026-11-19", { isWhole: false })],
     rules: policy({ keepLast: 1 }),

@@ -7,6 +7,7 @@ import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
+import { type KnownDamage, readKnownDamage } from "../../archive/known_damage.ts";
 import type { DatabaseProperties, Manifest, Origin, ParentLink } from "../../archive/manifest.ts";
 import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
@@ -73,6 +74,7 @@ export class IncrementShare {
   /** Whether CouchDB says how many changes follow; undefined before it was asked. */
   hasPending: boolean | undefined;
   #hasSaid = false;
+  #damage: Promise<KnownDamage> | undefined;
   #fulls = 0;
   readonly #most: number;
 
@@ -85,6 +87,18 @@ export class IncrementShare {
   static ofOne(runAndDatabase: string): IncrementShare {
     const isChosen = createHash("sha256").update(runAndDatabase).digest().readUInt32BE() < MOST_FOR_CHANGES * 2 ** 32;
     return new IncrementShare(0, isChosen ? 1 : 0);
+  }
+
+  /** What `verify` has found damaged; it is read once a run. */
+  async knownDamage({ repository, log, signal }: Pick<Run, "repository" | "log" | "signal">): Promise<KnownDamage> {
+    const reading = this.#damage ??= readKnownDamage(repository, { log, signal });
+    try {
+      return await reading;
+    } catch (error) {
+      // The next database asks once more.
+      if (this.#damage === reading) this.#damage = undefined;
+      throw error;
+    }
   }
 
   /** Logs why a full backup is made; a reason that holds for the whole server is logged once. */
@@ -139,8 +153,11 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   if (differs !== undefined) return { kind: "full", reason: differs };
   const { overlap } = previous.feed!;
   const known = new KnownRows(overlap!);
+  // Not ended with this database: it is read for all.
+  const damage = share.knownDamage(context);
+  damage.catch(() => {});
   const [base, page] = await allOrNone((signal) => [
-    followBase({ ...context, signal }, { ...found, known }),
+    followBase({ ...context, signal }, { ...found, known, damage }),
     // A run that has begun goes on, however much there is.
     resumed === undefined
       ? lookAtFeed({ ...context, signal }, question, { since: overlap!.since, known })
@@ -312,12 +329,13 @@ export function findOtherLimit(
 /** The chain that the newest backup stands on, all of it looked at; or what is wrong with it. */
 async function followBase(
   { repository: { store }, signal }: Run,
-  { previous, folder, name, link, known }: {
+  { previous, folder, name, link, known, damage }: {
     previous: Manifest;
     folder: string;
     name: string;
     link: ParentLink;
     known: KnownRows;
+    damage: Promise<KnownDamage>;
   },
 ): Promise<IncrementBase | string> {
   const own: ChainLink = { store, folder, name, path: link.path, manifest: previous };
@@ -328,6 +346,9 @@ async function followBase(
   // One without content need not be in the chain: idleness does not make it longer.
   const isEmpty = previous.kind === "incremental" && previous.chunks.length === 0;
   const links = isEmpty ? parents : [own, ...parents];
+  const found = await damage;
+  const damaged = links.find(({ path }) => found.has(path));
+  if (damaged !== undefined) return `verify has found a backup that it would rely on damaged, "${damaged.path}"`;
   const look = (one: ChainLink, signal: AbortSignal) => findGoneChunk(one, { signal });
   let at = 0;
   for await (const gone of loadAhead(links, look, { limit: LINKS_AT_ONCE, signal })) {

@@ -11,6 +11,7 @@
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
+import { type KnownDamage, readKnownDamage } from "../../archive/known_damage.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
@@ -98,11 +99,12 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
   const work = new Expiry(context, policies, report);
-  const { repository, signal } = context;
+  const { repository, log, signal } = context;
+  const damage = await readKnownDamage(repository, { log, signal });
   let isEmpty = true;
-  for await (const holdings of readHoldings(repository, { database, withEntries: true, signal })) {
+  for await (const holdings of readHoldings(repository, { database, withEntries: true, damage, signal })) {
     if (holdings.folders.length > 0) isEmpty = false;
-    await work.expireDatabase(await ofNow(context, holdings));
+    await work.expireDatabase(await ofNow({ ...context, damage }, holdings));
   }
   // Entries of the catalog alone are left-overs of a database of which there is no backup any more.
   const isGone = isEmpty && report.leftovers.objects === 0;
@@ -126,12 +128,14 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
  * since.
  */
 async function ofNow(
-  { repository, signal, freshMs = FRESH_MS }: Pick<ExpireContext, "repository" | "signal" | "freshMs">,
+  { repository, signal, damage, freshMs = FRESH_MS }:
+    & Pick<ExpireContext, "repository" | "signal" | "freshMs">
+    & { damage: KnownDamage },
   holdings: DatabaseHoldings,
 ): Promise<DatabaseHoldings> {
   if (performance.now() - holdings.readAtMs < freshMs) return holdings;
   const { database } = holdings;
-  const [again] = await Array.fromAsync(readHoldings(repository, { database, withEntries: true, signal }));
+  const [again] = await Array.fromAsync(readHoldings(repository, { database, withEntries: true, damage, signal }));
   return again ?? { ...holdings, folders: [] };
 }
 

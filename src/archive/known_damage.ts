@@ -1,0 +1,76 @@
+/**
+ * Which backups `verify --all` has found damaged, and has not found sound again since. In: what it has looked at. Out: the
+ * same, for whoever would rely on them: `expire` keeps what would stay if they were not there, and no increment builds on
+ * them. One object of the store: `_store/<suffix>/damaged.json`.
+ *
+ * That a backup is in here never lets anything be deleted: who is in doubt relies on less.
+ */
+import * as z from "zod";
+import { jsonBytes } from "../json/indented.ts";
+import type { Log } from "../observe.ts";
+import { readJson } from "../store/json.ts";
+import { joinKey } from "../store/key.ts";
+import type { StoreCallOptions } from "../store/store.ts";
+import type { Repository } from "./repository.ts";
+import { ifInReach } from "./run_folder.ts";
+
+/** Where more are damaged it is not single backups that are: nobody needs a list to see that. */
+const MOST_KEPT = 10_000;
+/** So many, with long names of databases. */
+const MOST_BYTES = 16 << 20;
+/**
+ * The damaged backups of a repository: the paths of their manifests below the config's prefix, and when each was found to
+ * be damaged, in UTC. What is wrong `verify` says; of a sealed backup that may name documents.
+ */
+export type KnownDamage = ReadonlyMap<string, string>;
+
+/** What was found of one backup: each byte that its manifest vouches for was read, or some of them are others. */
+export type Finding = "sound" | "damaged";
+
+const schema = z.object({ damaged: z.record(z.string(), z.iso.datetime()) });
+
+/**
+ * Reads what is known. What cannot be read counts for nothing known, and the log says so.
+ *
+ * @throws StoreError when the store fails.
+ */
+export async function readKnownDamage(
+  repository: Repository,
+  { log, ...options }: StoreCallOptions & { log: Log },
+): Promise<KnownDamage> {
+  const key = keyOf(repository);
+  const tell = () => log.warn("what verify has found is unknown: the next verify --all finds it anew", { key });
+  const { found, problem } = await ifInReach(
+    readJson(repository.store, key, { ...options, mostBytes: MOST_BYTES, schema, onUnusable: tell }),
+  );
+  if (problem !== undefined) tell();
+  return new Map(Object.entries(found?.damaged ?? {}));
+}
+
+/**
+ * Notes what a verification has found.
+ *
+ * @param findings By the path of the manifest. What is not among them stays as it was.
+ * @throws StoreError when it cannot be stored.
+ */
+export async function noteDamage(
+  repository: Repository,
+  findings: ReadonlyMap<string, Finding>,
+  { at, ...options }: StoreCallOptions & { log: Log; at: Date },
+): Promise<void> {
+  const before = await readKnownDamage(repository, options);
+  const now = new Map(before);
+  for (const [path, finding] of findings) {
+    if (finding === "sound") now.delete(path);
+    else if (!now.has(path)) now.set(path, at.toISOString());
+  }
+  const isSame = now.size === before.size && [...now.keys()].every((path) => before.has(path));
+  if (isSame) return;
+  const damaged = Object.fromEntries([...now].slice(-MOST_KEPT));
+  await repository.store.replace(keyOf(repository), jsonBytes({ damaged }), options);
+}
+
+/** Repositories that share a prefix have findings of their own. */
+function keyOf({ storeFolder, suffix }: Repository): string {
+  return joinKey(storeFolder, suffix, "damaged.json");
+}

@@ -1,0 +1,101 @@
+/** What `verify --all` has found damaged: expire keeps what would stay without it, and no increment builds on it. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { noteDamage, readKnownDamage } from "../../src/archive/known_damage.ts";
+import { Repository } from "../../src/archive/repository.ts";
+import { openStore } from "../../src/store/open.ts";
+import { couchOk } from "../couch_request.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
+import { alterFile, flipByte } from "./restore/setup.ts";
+
+const DAY_MS = 86_400_000;
+const TASKS = `{all: {databases: ["media.*"], chunk: 2, timezone: UTC, incremental: true, retention: {keep_last: 2}}}`;
+const DATABASE = "media002";
+
+/** A run so many days from now; each finds a document that has changed. */
+async function backUp(fleet: FleetSetup, day: number, { full = false } = {}): Promise<string | undefined> {
+  await couchOk(fleet.server, `PUT /${DATABASE}/day${day}`, { day });
+  const now = () => new Date(Date.now() + day * DAY_MS);
+  await using session = await fleet.open({ now });
+  const { tasks } = await session.backup({ full });
+  const report = tasks[0]!.databases.find(({ database }) => database === DATABASE)!;
+  assertEquals(report.status, "complete", JSON.stringify(report));
+  return report.full_because ?? report.kind;
+}
+
+async function chunksOf(fleet: FleetSetup): Promise<string[]> {
+  const bucket = join(fleet.folder, "bucket");
+  const names = await readdir(bucket, { recursive: true });
+  return names.filter((name) => name.includes(DATABASE) && /\/\d{7}[^/]*\.gz$/.test(name)).sort()
+    .map((name) => join(bucket, name));
+}
+
+async function verifyAll(fleet: FleetSetup, request = {}): Promise<string[]> {
+  await using session = await fleet.open();
+  return (await session.verifyAll(request)).faulty.map(({ database }) => database);
+}
+
+async function wouldExpire(fleet: FleetSetup, day: number): Promise<{ expired: number; kept: string[] }> {
+  const now = () => new Date(Date.now() + day * DAY_MS);
+  await using session = await fleet.open({ now });
+  const { expired, kept_backups: kept = [] } = await session.expire({ database: DATABASE, showKept: true });
+  return { expired: expired.length, kept: kept.flatMap(({ reasons }) => reasons) };
+}
+
+Deno.test("no increment builds on what verify --all has found damaged, and expire keeps what stays without it", async () => {
+  await using fleet = await setUpFleet(3, { tasks: TASKS });
+  for (const day of [0, 1, 2]) await backUp(fleet, day, { full: true });
+  assertEquals(await backUp(fleet, 3), "incremental");
+  const intact = await wouldExpire(fleet, 40);
+  assert(intact.expired > 0, JSON.stringify(intact));
+
+  // A bit of the last full backup: its size is as it was, so that nobody but a reader sees it.
+  const chunks = await chunksOf(fleet);
+  const full = chunks.filter((path) => /\/0000000[^/]*$/.test(path));
+  await alterFile(full.at(-2)!, flipByte);
+  assertEquals((await wouldExpire(fleet, 40)).expired, intact.expired, "nobody has looked");
+  assertEquals(await verifyAll(fleet), [DATABASE, DATABASE]);
+
+  const known = await wouldExpire(fleet, 40);
+  assert(known.expired < intact.expired, JSON.stringify(known));
+  assert(known.kept.includes("verify has found it damaged"), JSON.stringify(known));
+  assert(known.kept.some((reason) => /keep_last, as verify has found others damaged/.test(reason)));
+  // Where somebody has brought the bytes back, the next verification says so.
+  await alterFile(full.at(-2)!, flipByte);
+  assertEquals(await verifyAll(fleet, { quick: true }), []);
+  assert((await wouldExpire(fleet, 40)).kept.includes("verify has found it damaged"), "--quick has read no byte");
+  assertEquals(await verifyAll(fleet), []);
+  assert(!(await wouldExpire(fleet, 40)).kept.includes("verify has found it damaged"));
+
+  await alterFile(full.at(-2)!, flipByte);
+  await verifyAll(fleet, { match: [DATABASE] });
+  const because = await backUp(fleet, 4);
+  assertStringIncludes(because!, "verify has found a backup that it would rely on damaged");
+  assertEquals(await backUp(fleet, 5), "incremental", "on the new full one");
+});
+
+Deno.test("what verify has found is kept by backup: a later look at others forgets nothing, and what is no list counts for none", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-damage-" });
+  try {
+    const store = await openStore({ bucket: `file://${folder}/bucket` });
+    const repository = new Repository(store, { prefix: "p", suffix: "couchdb" });
+    const log = new RecordedLog();
+    const options = { log, signal: new AbortController().signal };
+    const at = new Date("2026-11-30T03:00:00Z");
+    await noteDamage(repository, new Map([["a", "damaged"], ["b", "sound"], ["c", "damaged"]]), { ...options, at });
+    const later = new Date("2026-12-01T03:00:00Z");
+    await noteDamage(repository, new Map([["b", "damaged"], ["c", "sound"], ["a", "damaged"]]), {
+      ...options,
+      at: later,
+    });
+    const found = [...await readKnownDamage(repository, options)].sort();
+    assertEquals(found, [["a", at.toISOString()], ["b", later.toISOString()]]);
+    await Deno.writeTextFile(`${folder}/bucket/p/_store/couchdb/damaged.json`, "{");
+    assertEquals((await readKnownDamage(repository, options)).size, 0);
+    assert(log.lines.some(({ level, event }) => level === "warn" && event.includes("verify has found is unknown")));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

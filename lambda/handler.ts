@@ -10,6 +10,7 @@ import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
 import type { Session } from "../src/session/session.ts";
 import { parseEvent } from "./events.ts";
+import { errorInFields } from "./field_words.ts";
 import { ProgramInvocation } from "./invocation.ts";
 import { planRestore, restoreStretch, summariseRestore } from "./restore.ts";
 import type { Handler, Invocation } from "./runtime.ts";
@@ -126,7 +127,7 @@ async function answer(program: Session, options: { host: string; invocation: Inv
     }
   } catch (failure) {
     // It becomes a line of the log, and a part of a state machine's history.
-    const error = program.isDiscreet ? discreetError(failure) : failure;
+    const error = errorInFields(program.isDiscreet ? discreetError(failure) : failure);
     sayFailed(call.log, error);
     throw error;
   } finally {

@@ -41,6 +41,7 @@ import type {
   SummariseEvent,
   TickEvent,
 } from "./events.ts";
+import { logInFields } from "./field_words.ts";
 import { restoreAtOnce } from "./restore.ts";
 import type { Invocation } from "./runtime.ts";
 import { startDue } from "./start_due.ts";
@@ -73,7 +74,7 @@ export class ProgramInvocation {
     this.#host = host;
     this.#invocation = invocation;
     const { requestId: run, stop, signal } = invocation;
-    const log = program.surroundings.log.with({ request: run });
+    const log = logInFields(program.surroundings.log.with({ request: run }));
     // With it the password is read each time: it may have been changed since the process began.
     this.#session = program.with({ log, progress: openProgressLines({ log }), run, stop, signal });
   }

@@ -10,6 +10,7 @@ import { EXIT, ProgramError } from "../src/errors.ts";
 import type { Session } from "../src/session/session.ts";
 import type { RestorePlanResult, RestoreRoundResult, RestoreSummaryResult } from "./answers.ts";
 import type { RestoreEvent, RestorePlanEvent, RestoreRoundEvent, RestoreSummaryEvent } from "./events.ts";
+import { inFields } from "./field_words.ts";
 
 /** Not everything that was to be restored is there. */
 export class NotRestoredError extends ProgramError {
@@ -42,7 +43,7 @@ export async function restoreStretch(
   { request, moment, stretch, cursor }: RestoreRoundEvent,
 ): Promise<RestoreRoundResult> {
   const round = await restoreRound(await session.restoreContext(), requestOf(request), { moment, stretch, cursor });
-  return { ...round };
+  return { ...round, error: round.error === null ? null : inFields(round.error) };
 }
 
 /** Says how an execution came out. */
@@ -108,7 +109,7 @@ function summaryOf({ databases, failed, leftOut, moment, first }: {
     failed.length === 0 ? [] : `the same with "path": "${moment}" goes on`,
   ];
   const counts = { databases, failed: failed.length, left_out: leftOut.length };
-  return { ok, ...counts, moment, message: parts.flat().join("; ") };
+  return { ok, ...counts, moment, message: inFields(parts.flat().join("; ")) };
 }
 
 function named(names: readonly string[]): string {

@@ -112,7 +112,8 @@ export async function* decode(
 export function identityNeeded(subject: string, recipients: readonly string[] = []): UsageError {
   const to = recipients.length === 0 ? "" : ` to ${recipients.join(", ")}`;
   return new UsageError(`${subject} is sealed${to}: an identity of age opens it, and none is given`, {
-    hint: "Give the file with the secret key, --identity FILE, or name it in the config as identity_file",
+    hint:
+      "Give the file with the secret key, --identity FILE, or name it in the config: identity_file or identity_secret",
   });
 }
 

@@ -126,6 +126,7 @@ export class CouchConnection {
   #wrongScheme: (CouchFailure & { hint: string }) | undefined;
   readonly #notice: RetryNotice;
   readonly #authorization: string | undefined;
+  readonly #passwordFrom: string | undefined;
   readonly #fetch: Fetch;
   readonly #log: Log;
   readonly #isDiscreet: boolean;
@@ -143,6 +144,7 @@ export class CouchConnection {
     this.#notice = new RetryNotice(options.log, "couchdb does not answer as it should: retrying");
     this.retry = options.retry ?? DEFAULT_RETRY;
     this.#stop = options.stop;
+    this.#passwordFrom = options.passwordFrom;
     this.#answerTimeoutMs = options.answerTimeoutMs ?? 60_000;
     this.bulkTimeoutMs = options.bulkTimeoutMs ?? 300_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
@@ -431,7 +433,8 @@ export class CouchConnection {
     cause?: unknown,
     path?: string,
   ): CouchError {
-    return couchError({ action, database, url: this.url, path }, failure, cause);
+    const subject = { action, database, url: this.url, path, passwordFrom: this.#passwordFrom };
+    return couchError(subject, failure, cause);
   }
 }
 

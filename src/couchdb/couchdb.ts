@@ -13,6 +13,8 @@ export interface CouchOptions {
   login?: string | undefined;
   /** The user's password. */
   password?: Secret | undefined;
+  /** Where the password comes from, for what is said when it is refused. @default the config's `database.password` */
+  passwordFrom?: string | undefined;
 }
 
 /** A document that CouchDB could not read, and what it said instead. */

@@ -15,6 +15,8 @@ export interface CouchSubject {
   url: string;
   /** What was asked for after the base URL, without its query. */
   path?: string | undefined;
+  /** Where the password comes from. @default `database.password` */
+  passwordFrom?: string | undefined;
 }
 
 /** What is known of a failure, beside the database. */
@@ -136,7 +138,7 @@ export function brokenConnection(cause: unknown, url: string): CouchFailure & { 
 }
 
 function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject): string | undefined {
-  const { database, url } = subject;
+  const { database, url, passwordFrom = "database.password" } = subject;
   if (error === REDIRECT) return hintForRedirect(reason ?? "", subject);
   if (error === "not_couchdb") {
     return `Check database.url: "${url}" must be the address at which CouchDB itself answers`;
@@ -146,7 +148,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
     return "Set database.login to a server admin: others can neither list databases nor read those of which they are not members";
   }
   if (status === 401) {
-    return "Check database.login and database.password; it is not retried, because CouchDB locks an address out after five failed logins";
+    return `Check database.login and ${passwordFrom}; it is not retried, because CouchDB locks an address out after five failed logins`;
   }
   if (error === FOREIGN && status !== undefined && [400, 403, 404].includes(status) && database?.includes("/")) {
     return SLASH_HINT;
@@ -154,7 +156,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (error === FOREIGN) return hintForPage(status);
   // Since 3.4 CouchDB locks a name out at an address, whatever is asked for and however right the password is by then.
   if (status === 403 && /temporarily locked/i.test(reason ?? "")) {
-    return "CouchDB has locked this address out for five minutes after failed logins: check database.login and database.password, here and wherever else this machine logs in, and wait";
+    return `CouchDB has locked this address out for five minutes after failed logins: check database.login and ${passwordFrom}, here and wherever else this machine logs in, and wait`;
   }
   if (status === 403 && error === "forbidden" && database === undefined) {
     return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";

@@ -27,11 +27,15 @@ export async function withPassword(
 ): Promise<CouchOptions> {
   const { url, login, password, passwordFile, passwordSecret } = database;
   if (password !== undefined) return { url, login, password };
-  if (passwordFile !== undefined) return { url, login, password: await readPasswordFile(passwordFile, options) };
+  if (passwordFile !== undefined) {
+    const passwordFrom = `database.password_file, "${passwordFile.path}"`;
+    return { url, login, password: await readPasswordFile(passwordFile, options), passwordFrom };
+  }
   if (passwordSecret === undefined) return { url, login };
   // Loaded only where it is wanted: most configs hold the password, or name a file.
   const { readPassword } = await import("../aws/secrets_manager.ts");
-  return { url, login, password: await readPassword(passwordSecret, { ...aws, signal: options.signal }) };
+  const passwordFrom = "database.password_secret";
+  return { url, login, password: await readPassword(passwordSecret, { ...aws, signal: options.signal }), passwordFrom };
 }
 
 /**

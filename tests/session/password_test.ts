@@ -1,7 +1,8 @@
 import { Buffer } from "node:buffer";
-import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
 import { ConfigError, InterruptedError } from "../../src/errors.ts";
+import { couchError } from "../../src/couchdb/error.ts";
 import { LastingLogin, withPassword } from "../../src/session/password.ts";
 import { RecordedLog } from "../fakes/log.ts";
 
@@ -92,4 +93,18 @@ Deno.test("LastingLogin reads the password again each time, and keeps the last o
   const signal = AbortSignal.abort(new InterruptedError("Interrupted by SIGTERM"));
   await assertRejects(() => login.now({ log, readFile, signal }), InterruptedError);
   await assertRejects(() => LastingLogin.read(config, { readFile }), ConfigError, "is empty");
+});
+
+Deno.test("withPassword() says where the password comes from, so that a refused login names that place", async () => {
+  const text =
+    "{database: {url: 'http://h', login: u, password_file: pw}, task: {a: {databases: [a]}}, bucket: 'file:///b'}";
+  const config = parseConfig(text, { file: "/etc/b/c.yaml", env: {} });
+  const { passwordFrom } = await withPassword(config, { readFile: () => Promise.resolve("old") });
+  assertEquals(passwordFrom, 'database.password_file, "/etc/b/pw"');
+  const refused = { status: 401, error: "unauthorized", reason: "Name or password is incorrect." };
+  const { hint } = couchError({ action: "list the databases", url: "http://h", passwordFrom }, refused);
+  assertStringIncludes(hint!, 'Check database.login and database.password_file, "/etc/b/pw"; it is not retried');
+  const locked = { status: 403, error: "forbidden", reason: "Account is temporarily locked due to multiple failures" };
+  const { hint: later } = couchError({ action: "list the databases", url: "http://h", passwordFrom }, locked);
+  assertStringIncludes(later!, 'check database.login and database.password_file, "/etc/b/pw", here');
 });

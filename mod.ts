@@ -112,7 +112,7 @@ export type { Address } from "./src/config/values.ts";
 export type { Protection, RetentionRules, Span } from "./src/task/retention.ts";
 export type { Codec, Compression } from "./src/codec/compression.ts";
 export type { Fetch } from "./src/trusted_fetch.ts";
-export type { CertificateOptions, Certificates } from "./src/session/certificates.ts";
+export type { CertificateOptions, Certificates, WatchFetch } from "./src/session/certificates.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";
 export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
 export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";

@@ -4,7 +4,7 @@
  * the loop in runtime.ts.
  */
 import { type Environment, isRemote, parseConfig, readConfig } from "../src/config/config.ts";
-import { describeError, discreetError, hintOf } from "../src/errors.ts";
+import { describeError, discreetError, hintOf, InterruptedError } from "../src/errors.ts";
 import type { Log } from "../src/observe.ts";
 import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
@@ -14,6 +14,7 @@ import { errorInFields } from "./field_words.ts";
 import { ProgramInvocation } from "./invocation.ts";
 import { planRestore, restoreStretch, summariseRestore } from "./restore.ts";
 import type { Handler, Invocation } from "./runtime.ts";
+import { Silence } from "./silence.ts";
 
 /** What {@linkcode openHandler} takes. */
 export interface HandlerOptions {
@@ -35,16 +36,21 @@ export async function openHandler(
   options: HandlerOptions,
 ): Promise<{ handler: Handler; flush: () => Promise<void> }> {
   const host = options.env.AWS_LAMBDA_FUNCTION_NAME ?? "lambda";
-  let program = await openProgram(await readConfig(options), { ...options, host });
+  const silence = new Silence();
+  const surroundings = { ...options, host, silence };
+  let program = await openProgram(await readConfig(options), surroundings);
   return {
     handler: async (invocation) => {
+      silence.forget();
+      const saying = silenceAtEnd(silence, invocation);
       try {
         program = await renewed(program, invocation.signal);
-      } catch (error) {
+      } catch (failure) {
+        const error = saying(failure);
         sayFailed(program.session.surroundings.log.with({ request: invocation.requestId }), error);
         throw error;
       }
-      return await answer(program.session, { host, invocation });
+      return await answer(program.session, { host, invocation, saying });
     },
     flush: async () => void await program.flush(),
   };
@@ -52,13 +58,27 @@ export async function openHandler(
   /** The program itself while its config is the same. */
   async function renewed(before: OpenProgram, signal: AbortSignal): Promise<OpenProgram> {
     if (!isRemote(before.file)) return before;
-    const read = await readConfig({ ...options, signal });
+    const read = await readConfig({ ...options, fetch: silence.watch(fetch, "config"), signal });
     if (read.text === before.text) return before;
-    const next = await openProgram(read, { ...options, host });
+    const next = await openProgram(read, surroundings);
     next.session.surroundings.log.info("config has changed", { config: read.file });
     await before.close();
     return next;
   }
+}
+
+/**
+ * Says of an interruption what was waited for when the time came to its end: later the requests are ended.
+ */
+function silenceAtEnd(silence: Silence, { stop, signal }: Invocation): (error: unknown) => unknown {
+  let waited: string | undefined;
+  for (const end of [stop, signal]) {
+    end.addEventListener("abort", () => waited = silence.describe() ?? waited, { once: true });
+  }
+  return (error) => {
+    if (waited === undefined || !(error instanceof InterruptedError)) return error;
+    return new InterruptedError(`${error.message}; ${waited}`, { cause: error.cause, hint: error.hint });
+  };
 }
 
 /** The text of a config, and what was opened for it. */
@@ -72,15 +92,18 @@ interface OpenProgram {
 
 async function openProgram(
   { file, text }: { file: string; text: string },
-  { env, write, now, host }: HandlerOptions & { host: string },
+  { env, write, now, host, silence }: HandlerOptions & { host: string; silence: Silence },
 ): Promise<OpenProgram> {
-  const config = parseConfig(text, { file, env });
+  const parsed = parseConfig(text, { file, env });
+  const config = { ...parsed, aws: { ...parsed.aws, fetch: silence.watch(fetch, "aws") } };
   // As JSON: template.yaml's metric filter looks into the lines.
   const { log, flush, close } = await openConfigLog(config, { level: "info", format: "json", write, host });
-  const session = await openSession({ config, log, flush, host, now }).catch(async (error) => {
-    await close();
-    throw error;
-  });
+  const session = await openSession({ config, log, flush, host, now, watch: silence.watch.bind(silence) }).catch(
+    async (error) => {
+      await close();
+      throw error;
+    },
+  );
   return {
     file,
     text,
@@ -97,7 +120,10 @@ function sayFailed(log: Log, error: unknown): void {
   log.error("invocation failed", { error: describeError(error), hint: hintOf(error) });
 }
 
-async function answer(program: Session, options: { host: string; invocation: Invocation }): Promise<unknown> {
+async function answer(
+  program: Session,
+  options: { host: string; invocation: Invocation; saying: (error: unknown) => unknown },
+): Promise<unknown> {
   const call = new ProgramInvocation(program, options);
   try {
     const event = parseEvent(options.invocation.event);
@@ -127,7 +153,7 @@ async function answer(program: Session, options: { host: string; invocation: Inv
     }
   } catch (failure) {
     // It becomes a line of the log, and a part of a state machine's history.
-    const error = errorInFields(program.isDiscreet ? discreetError(failure) : failure);
+    const error = errorInFields(options.saying(program.isDiscreet ? discreetError(failure) : failure));
     sayFailed(call.log, error);
     throw error;
   } finally {

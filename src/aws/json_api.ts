@@ -65,7 +65,8 @@ export async function callAws(call: AwsCall, options: AwsOptions & AwsCallOption
   const { endpoints = {}, fips, signal } = options;
   const credentials = openCredentials(options);
   const endpoint = endpoints[call.service];
-  const addresses = { bases: endpoint === undefined ? addressesOf({ ...call, fips }) : [endpoint].flat(), signal };
+  const bases = endpoint === undefined ? addressesOf({ ...call, fips }) : [endpoint].flat();
+  const addresses = { bases, fetch: options.fetch, signal };
   const clock: Clock = { signAheadMs: 0, seenAheadMs: 0 };
   const callWith = async (keys: Credentials) => {
     const once = () => callOnce(call, { ...addresses, credentials: keys, clock });
@@ -120,12 +121,17 @@ export function addressesOf(
 
 async function callOnce(
   call: AwsCall,
-  options: { bases: readonly string[]; credentials: Credentials; clock: Clock; signal: AbortSignal | undefined },
+  options: Pick<AwsOptions, "fetch"> & {
+    bases: readonly string[];
+    credentials: Credentials;
+    clock: Clock;
+    signal: AbortSignal | undefined;
+  },
 ): Promise<unknown> {
-  const { bases, credentials, clock, signal } = options;
+  const { bases, credentials, clock, fetch = globalThis.fetch, signal } = options;
   const service = bases.join(" ");
   let base = bases[0]!;
-  base = bases[await ifReachable(orAborted(findReachable(service, bases), signal))]!;
+  base = bases[await ifReachable(orAborted(findReachable(service, bases, { fetch }), signal))]!;
   const { url, ...request } = await sign(call, { base, credentials, aheadMs: clock.signAheadMs });
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   const sent = { ...request, redirect: "manual", signal: signal ? AbortSignal.any([signal, limit]) : limit } as const;

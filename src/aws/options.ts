@@ -3,6 +3,7 @@
  * answer. The config makes these; the S3 store, Secrets Manager and Step Functions take them.
  */
 import type { Secret } from "../secret.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import type { ContainerAgent } from "./container_credentials.ts";
 
 /** What the environment says of the places where AWS keys may be when none are given. */
@@ -42,6 +43,8 @@ export interface AwsOptions extends KeyOptions {
   endpoints?: Readonly<Partial<Record<AwsService, string | readonly string[] | undefined>>> | undefined;
   /** Whether only addresses count whose cryptography is validated by FIPS 140 (`AWS_USE_FIPS_ENDPOINT`). */
   fips?: boolean | undefined;
+  /** Makes the requests. @default the platform's */
+  fetch?: Fetch | undefined;
 }
 
 /** What every call of a service takes. */

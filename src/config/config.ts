@@ -12,6 +12,7 @@ import { ConfigError, type ConfigPlace } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { StoreOptions } from "../store/store.ts";
 import type { Task } from "../task/task.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions, findMergeKeys } from "./contradictions.ts";
@@ -151,6 +152,8 @@ export interface ConfigSource {
   readFile?: ((path: string) => Promise<string>) | undefined;
   /** What `-` stands for. @default it is an error */
   readStandardInput?: (() => Promise<string>) | undefined;
+  /** Makes the requests for one that lies in AWS. @default the platform's */
+  fetch?: Fetch | undefined;
   /** Ends the reading of one that is not on this machine. @default it never ends */
   signal?: AbortSignal | undefined;
 }
@@ -170,7 +173,7 @@ export async function loadConfig(source: ConfigSource): Promise<Config> {
 
 /** The config as {@linkcode loadConfig} finds it, not looked into: its text, and what its messages call it. */
 export async function readConfig(source: ConfigSource): Promise<{ file: string; text: string }> {
-  const { path, env, readStandardInput, signal } = source;
+  const { path, env, readStandardInput, fetch, signal } = source;
   const { readFile = (path: string) => readFileOfSystem(path, "utf8") } = source;
   const named = path ?? (env[CONFIG_VARIABLE] || undefined);
   // A config's text given as its path holds a password, so it must not be quoted in a message.
@@ -186,7 +189,7 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
   if (named !== undefined && isRemote(named)) {
     // Loaded only here: most configs are files.
     const { readRemoteConfig } = await import("./remote.ts");
-    return { file, text: await readRemoteConfig(named, { env, signal }) };
+    return { file, text: await readRemoteConfig(named, { env, fetch, signal }) };
   }
   const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
   return { file, text: await readConfigFile(file, { readFile: read, isDefault: named === undefined }) };

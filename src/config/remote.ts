@@ -7,6 +7,7 @@ import { isParameterArn, readParameter } from "../aws/parameter_store.ts";
 import { ConfigError, hintOf, isTransient, StoreError } from "../errors.ts";
 import { openStore } from "../store/open.ts";
 import { readObjectText } from "../store/whole.ts";
+import type { Fetch } from "../trusted_fetch.ts";
 import { awsOfEnvironment, storeOfEnvironment } from "./aws.ts";
 import type { Environment } from "./environment.ts";
 
@@ -21,7 +22,7 @@ const MOST_BYTES = 1 << 20;
  */
 export async function readRemoteConfig(
   name: string,
-  { env, signal }: { env: Environment; signal?: AbortSignal | undefined },
+  { env, fetch, signal }: { env: Environment; fetch?: Fetch | undefined; signal?: AbortSignal | undefined },
 ): Promise<string> {
   try {
     return name.startsWith("arn:") ? await readFromParameter(name) : await readFromBucket(name);
@@ -40,7 +41,7 @@ export async function readRemoteConfig(
         hint: "Write arn:aws:ssm:REGION:ACCOUNT:parameter/NAME, s3://BUCKET/KEY, a path, or the text itself",
       });
     }
-    return await readParameter(arn, { ...awsOfEnvironment(env), signal });
+    return await readParameter(arn, { ...awsOfEnvironment(env), fetch, signal });
   }
 
   async function readFromBucket(url: string): Promise<string> {
@@ -49,7 +50,7 @@ export async function readRemoteConfig(
     if (key === "" || folder.length <= "s3:/".length) {
       throw refused("Cannot read the config: this names a folder, not an object", { hint: "Write s3://BUCKET/KEY" });
     }
-    const store = await openStore(storeOfEnvironment(folder, env));
+    const store = await openStore(storeOfEnvironment(folder, env), { fetch });
     return await readObjectText(store, key, { signal, mostBytes: MOST_BYTES });
   }
 

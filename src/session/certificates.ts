@@ -10,8 +10,13 @@ import { type Fetch, openTrustedFetch, type TrustedFetch } from "../trusted_fetc
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
+/** Gives a fetch in place of another one; `server` is what it is for, such as `database` or `bucket`. */
+export type WatchFetch = (fetch: Fetch, server: string) => Fetch;
+
 /** What surrounds the reading. */
 export interface CertificateOptions {
+  /** Looks at the requests. @default nobody */
+  watch?: WatchFetch | undefined;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
 }
@@ -20,11 +25,14 @@ export interface CertificateOptions {
 export class Certificates {
   readonly #files: CaFiles;
   readonly #readFile: (path: string) => Promise<string>;
+  readonly #watch: WatchFetch;
   readonly #opened = new Map<keyof CaFiles, Promise<TrustedFetch>>();
 
   /** Takes what the config names; nothing is read yet. */
-  constructor(files: CaFiles = {}, { readFile = (path) => readFileOfSystem(path, "utf8") }: CertificateOptions = {}) {
+  constructor(files: CaFiles = {}, options: CertificateOptions = {}) {
+    const { readFile = (path) => readFileOfSystem(path, "utf8"), watch = (fetch) => fetch } = options;
     this.#files = files;
+    this.#watch = watch;
     this.#readFile = readFile;
   }
 
@@ -35,13 +43,13 @@ export class Certificates {
    */
   async fetchFor(server: keyof CaFiles): Promise<Fetch> {
     const file = this.#files[server];
-    if (file === undefined) return fetch;
+    if (file === undefined) return this.#watch(fetch, server);
     let opening = this.#opened.get(server);
     if (opening === undefined) {
       opening = this.#open(file);
       this.#opened.set(server, opening);
     }
-    return (await opening).fetch;
+    return this.#watch((await opening).fetch, server);
   }
 
   /** Closes the connections. */

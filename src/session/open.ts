@@ -9,7 +9,7 @@ import { type Log, type Progress, SILENT_LOG, SILENT_PROGRESS } from "../observe
 import type { Notifier } from "../observe/notify.ts";
 import { openStore } from "../store/open.ts";
 import type { Fetch } from "../trusted_fetch.ts";
-import { Certificates } from "./certificates.ts";
+import { Certificates, type WatchFetch } from "./certificates.ts";
 import { Session } from "./session.ts";
 
 /** What {@linkcode openSession} takes: a config, and what is to surround its commands. */
@@ -34,6 +34,8 @@ export interface SessionOptions {
   identityFiles?: readonly string[] | undefined;
   /** Delivers what waits in `log`, before the figures of a run are published. @default nothing waits in it */
   flush?: (() => Promise<{ lostLines: number }>) | undefined;
+  /** Looks at the requests to the servers that the config names. @default nobody */
+  watch?: WatchFetch | undefined;
 }
 
 /**
@@ -57,7 +59,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { log, flush, close: closeLog } = options.log === undefined
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
-  const certificates = new Certificates(config.caFiles);
+  const certificates = new Certificates(config.caFiles, { watch: options.watch });
   let notifier: Notifier | undefined;
   const close = async () => {
     await notifier?.close({ log });

@@ -20,6 +20,8 @@ export interface FunctionSetupOptions {
   more?: string;
   /** The line with the password. @default the double's */
   password?: string;
+  /** Where the config says that CouchDB is. @default the double */
+  couchUrl?: string;
   /** Whether there is a state machine. @default false */
   stateMachine?: boolean;
   /** What time it is. @default the system's clock */
@@ -101,7 +103,7 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
   };
   let config = [
     "database:",
-    `  url: "${couch.url}"`,
+    `  url: "${options.couchUrl ?? couch.url}"`,
     `  login: "${couch.login}"`,
     options.password ?? `  password: "${couch.password}"`,
     "task:",

@@ -8,7 +8,7 @@ import type { Fault } from "../fakes/couchdb.ts";
 import { FakeLoki } from "../fakes/loki.ts";
 import { FakeMonitor } from "../fakes/monitor.ts";
 import { until } from "../until.ts";
-import { type FunctionSetup, setUpFunction, tickAt } from "./function_setup.ts";
+import { type FunctionSetup, type FunctionSetupOptions, setUpFunction, tickAt } from "./function_setup.ts";
 
 // The first Saturday of January 2026 is the third.
 const WEEKLY = '  weekly: {cron: "Sat *-*-1..7 18:00:00 UTC", databases: ["a(/b)?", large], chunk: 2, parallel: 1}';
@@ -728,4 +728,34 @@ loki: "${loki.url}"
   await assertRejects(() => openHandler(options), StoreError, "Cannot address the bucket");
   assertEquals(loki.lines.length, 1);
   await loki.close();
+});
+
+Deno.test("openHandler() says of a time that is over what has been silent: CouchDB, S3, or Secrets Manager", async () => {
+  // Takes connections, and answers none of what comes by them.
+  await using silent = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ signal }) => {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    return new Response();
+  });
+  const address = `127.0.0.1:${silent.addr.port}`;
+  const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:couchdb-AbCdEf";
+  const cases: [string, Partial<FunctionSetupOptions>][] = [
+    [`CouchDB at ${address}`, { couchUrl: `http://${address}` }],
+    [`S3 at ${address}`, { more: `endpoint: "http://${address}"\ntoken: a\nsecret: b` }],
+    [`AWS at ${address}`, {
+      password: `  password_secret: "${arn}"`,
+      env: { AWS_ENDPOINT_URL_SECRETS_MANAGER: `http://${address}` },
+    }],
+  ];
+  await Promise.all(cases.map(async ([who, options]) => {
+    await using lambda = await setUpFunction({ tasks: WEEKLY, ...options });
+    const [stop, signal] = [new AbortController(), new AbortController()];
+    const over = new InterruptedError("The time of this Lambda invocation is nearly over");
+    const timers = [setTimeout(() => stop.abort(over), 2300), setTimeout(() => signal.abort(over), 2600)];
+    const tick = lambda.invoke(tickAt("2026-01-03T18:00:00Z"), { stop: stop.signal, signal: signal.signal });
+    const error = await assertRejects(() => tick, InterruptedError);
+    for (const timer of timers) clearTimeout(timer);
+    assertStringIncludes(error.message, `; ${who} has not answered for 2 s`);
+    const failed = lambda.lines.find(({ event }) => event === "invocation failed");
+    assertStringIncludes(String(failed?.error), `; ${who} has not answered for 2 s`);
+  }));
 });

@@ -16,12 +16,14 @@ import { openProgressLines } from "../src/observe/progress.ts";
 import { backupBatch, inBatches } from "../src/schedule/batch_round.ts";
 import { runScheduled, type ScheduledReport, type ScheduledTask } from "../src/schedule/due.ts";
 import { overdueDays } from "../src/schedule/overdue.ts";
+import { readElapse } from "../src/schedule/elapse.ts";
 import { backupRound } from "../src/schedule/round.ts";
 import { mustHaveCome, planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
 import type { RunOfElapse } from "../src/schedule/run_in_rounds.ts";
 import type { Session } from "../src/session/session.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { pickTasks } from "../src/task/selection.ts";
+import { latestElapse } from "../src/task/times.ts";
 import type {
   BackupBatchResult,
   BackupResult,
@@ -229,6 +231,7 @@ export class ProgramInvocation {
     const { config } = this.#session;
     const elapse = event.elapse ?? new Date(Math.floor(this.#session.surroundings.now().getTime() / 1000) * 1000);
     const run = this.#runOf({ ...event, elapse });
+    const odd = event.elapse === undefined ? undefined : await this.#explainElapse(run);
     if (config.stateMachine !== undefined) {
       mustHaveCome(run, this.#session.surroundings.now());
       await this.#mustBeAlone(undefined);
@@ -238,7 +241,7 @@ export class ProgramInvocation {
       const input = { task: event.task, elapse: elapse.toISOString(), only: event.only };
       const options = { ...config.aws, ...this.#place() };
       const { arn } = await startExecution(config.stateMachine, { name, input }, options);
-      return { execution: arn };
+      return { execution: arn, ...odd !== undefined && { warning: odd } };
     }
     const context = await this.#session.context();
     const again = JSON.stringify({ task: event.task, elapse: elapse.toISOString(), only: event.only });
@@ -246,7 +249,26 @@ export class ProgramInvocation {
       hint: `Send ${again} to go on. With UseStateMachine=true a task may take as long as it needs`,
     });
     if (!report.ok) throw notSaved(report);
-    return this.#summaryOf(report, run);
+    const summary = this.#summaryOf(report, run);
+    return odd === undefined ? summary : { ...summary, message: `${summary.message}; ${odd}` };
+  }
+
+  /**
+   * Says that the schedule does not have an elapse that somebody names, as by a slip of the pen; undefined where it
+   * does, or where a run of that moment is to go on.
+   */
+  async #explainElapse({ task, elapse }: RunOfElapse): Promise<string | undefined> {
+    if (task.cron === undefined) return undefined;
+    const latest = latestElapse(task, elapse);
+    if (latest?.getTime() === elapse.getTime()) return undefined;
+    const { store } = this.#session.repository;
+    const folder = this.#session.repository.runFolder({ task: task.name, elapse });
+    const state = await readElapse(store, folder, { signal: this.#session.surroundings.signal });
+    if (state.kind !== "free") return undefined;
+    const before = latest === undefined ? "" : ` (the one before is ${latest.toISOString()})`;
+    const odd = `its schedule has no elapse at ${elapse.toISOString()}${before}, so this is a run of its own`;
+    this.log.warn("elapse is none of the schedule's", { task: task.name, elapse, latest, why: odd });
+    return odd;
   }
 
   /** Restores, in this invocation; the next one goes on where its time was over. */

@@ -186,6 +186,28 @@ Deno.test("template.yaml's state machines send the functions events that parseEv
   assertEquals(kinds("RestoreMachine", brokenOff), expected);
 });
 
+Deno.test("template.yaml's state machine fills in what somebody leaves out who starts it by hand", () => {
+  const { StartAt, States } = definition();
+  const begin = (input: Record<string, unknown>) => {
+    const state = { ...input };
+    for (let name = StartAt; name !== "Plan";) {
+      const { Type, Choices, Default, Next, InputPath, Result, ResultPath } = States[name];
+      const field = (path: string) => path.replace("$.", "");
+      if (Type === "Pass") state[field(ResultPath)] = Result ?? InputPath;
+      const isPresent = (one: { Variable: string }) => field(one.Variable) in state;
+      name = Type === "Choice" ? Choices.find(isPresent)?.Next ?? Default : Next;
+    }
+    return state;
+  };
+  const now = "$$.Execution.StartTime";
+  assertEquals(begin({ task: "weekly" }), { task: "weekly", only: "all", generation: 0, elapse: now });
+  const whole = { task: "weekly", only: "failed", generation: 2, elapse: "2026-01-03T18:00:00Z" };
+  assertEquals(begin(whole), whole);
+  // Its milliseconds are no part of a run's name.
+  const event = { action: "plan", task: "weekly", only: "all", generation: 0, elapse: "2026-01-03T18:00:00.123Z" };
+  assertEquals(parseEvent(event).kind, "plan");
+});
+
 Deno.test("template.yaml's state machine goes through batches: to the end, on by cursor, by a rest, and past what a call dies of", () => {
   const { Databases } = definition().States;
   const { States } = Databases.ItemProcessor;

@@ -289,6 +289,22 @@ Deno.test("openHandler() repeats for a person the failed databases of a run alon
   assertEquals((await lambda.invoke({ task: "weekly", elapse: ELAPSE, only: "failed" })).ok, true);
 });
 
+Deno.test("openHandler() says that a schedule does not have an elapse that a person names, unless a run of it goes on", async () => {
+  await using lambda = await setUpFunction({ tasks: WEEKLY });
+  const slip = { task: "weekly", elapse: "2026-01-03T17:00:00Z" };
+  const odd = "its schedule has no elapse at 2026-01-03T17:00:00.000Z (the one before is 2025-12-06T18:00:00.000Z)";
+  assertEquals((await lambda.invoke(slip)).message, `3 databases are saved; ${odd}, so this is a run of its own`);
+  const warnings = () => lambda.lines.filter(({ event }) => event === "elapse is none of the schedule's").length;
+  assertEquals(warnings(), 1);
+  // The error of a run that had no time left names an elapse to go on with, which is none of the schedule's.
+  for (const event of [slip, { task: "weekly", elapse: ELAPSE }, { task: "weekly" }]) {
+    assertEquals((await lambda.invoke(event)).message, "3 databases are saved");
+  }
+  assertEquals(warnings(), 1);
+  await using machine = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
+  assertStringIncludes((await machine.invoke(slip)).warning, odd);
+});
+
 Deno.test("openHandler() starts an execution of its own for a person who resumes a run", async () => {
   await using lambda = await setUpFunction({ tasks: WEEKLY, stateMachine: true });
   await lambda.invoke(tickAt("2026-01-03T18:00:00Z"));

@@ -77,7 +77,7 @@ function silenceAtEnd(silence: Silence, { stop, signal }: Invocation): (error: u
   }
   return (error) => {
     if (waited === undefined || !(error instanceof InterruptedError)) return error;
-    return new InterruptedError(`${error.message}; ${waited}`, { cause: error.cause, hint: error.hint });
+    return new InterruptedError(`${describeError(error)}; ${waited}`, { hint: error.hint });
   };
 }
 

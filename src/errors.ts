@@ -332,6 +332,10 @@ export function describeDiscreetly(error: unknown): string {
 
 /** The same error, for who gets it as it is: where it may name people's data, one that does not. */
 export function discreetError(error: unknown): unknown {
+  // What CouchDB said when the time was over stands behind it as its cause.
+  if (error instanceof InterruptedError) {
+    return new InterruptedError(error.message, { cause: discreetError(error.cause), hint: error.hint });
+  }
   if (!(error instanceof CouchError)) return error;
   const { facts, hint } = error;
   return new CouchError(describeDiscreetly(error), { ...facts, reason: undefined }, { hint });

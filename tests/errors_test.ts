@@ -174,3 +174,12 @@ Deno.test("describeDiscreetly() quotes nothing of what does not parse, of a page
     assertEquals([passedOn.facts.status, passedOn.hint], [error.facts.status, error.hint]);
   }
 });
+
+Deno.test("discreetError() keeps what CouchDB says of a document out of an interruption's causes, too", () => {
+  const facts = { status: 500, error: "internal_error", reason: "ann@example.com" };
+  const cause = new CouchError('Cannot read document "ann@example.com"', facts, { discreet: "Cannot read a document" });
+  const error = new InterruptedError("The restore is not finished", { cause, hint: "Send the same again" });
+  const passedOn = discreetError(error);
+  assertEquals(describeError(passedOn), "The restore is not finished: Cannot read a document");
+  assertEquals([hintOf(passedOn), passedOn instanceof InterruptedError], ["Send the same again", true]);
+});

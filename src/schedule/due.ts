@@ -278,7 +278,6 @@ class ScheduledRun {
     this.#note(due, "failed", { exit_code: exitCodeOfReport(report) });
   }
 
-  /** Notes an elapse that is held by another run. */
   /** Keeps what every further task of this look would meet, and for a while those of the next ones. */
   #keep(brake: Brake | undefined): void {
     const { refusal, now } = this.#context;
@@ -288,6 +287,7 @@ class ScheduledRun {
     this.#brake = brake;
   }
 
+  /** Notes an elapse that is held by another run. */
   #leave(due: DueTask, state: ElapseState): void {
     const { log } = this.#context;
     if (state.kind === "finished") return this.#note(due, "done");

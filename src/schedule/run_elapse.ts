@@ -21,7 +21,7 @@ import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
 import { noteRefusal } from "./brake.ts";
 import type { Claim } from "./claim.ts";
-import { databasesToRetry, describeFailed, hintForMissing, settle } from "./retry.ts";
+import { databasesToRetry, describeFailed, hintForMissing, nextTry, settle } from "./retry.ts";
 
 /** A task whose latest elapse has yet to be run, or resumed. */
 export interface DueTask {
@@ -38,7 +38,7 @@ export interface Brake {
 /** What has become of a claimed elapse; there is no report where another run has taken it over. */
 export type ElapseRun =
   /** `unreported`: the store did not take its report, so that others take it for a run that has died. */
-  | { outcome: "ran" | "resumed"; report: RunReport; unreported: true | undefined }
+  | { outcome: "ran" | "resumed"; report: RunReport; unreported: true | undefined; brake: Brake | undefined }
   | { outcome: "failed"; report: RunReport; retryAt: Date; brake: Brake | undefined }
   | { outcome: "lost" };
 
@@ -100,12 +100,18 @@ export async function runElapse(
   if (settled.kind === "failed") await noteRefusal(folder, failure, { ...context, task, until: settled.retryAt });
   if (settled.kind === "over") {
     if (!settled.report.ok) logGivenUp(log, settled.report);
-    return { outcome: generation === 1 ? "ran" : "resumed", report: settled.report, unreported };
+    // The next elapse, which has come, would meet it as well.
+    const found = brakeFor(failure, nextTry(1, { now: now(), error: failure }));
+    const outcome = generation === 1 ? "ran" : "resumed";
+    return { outcome, report: settled.report, unreported, brake: brake ?? found };
   }
   const { retryAt } = settled;
   log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });
-  const found = isFatalForRun(failure) ? { error: failure, retryAt } : undefined;
-  return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? found };
+  return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? brakeFor(failure, retryAt) };
+}
+
+function brakeFor(error: unknown, retryAt: Date): Brake | undefined {
+  return isFatalForRun(error) ? { error, retryAt } : undefined;
 }
 
 /** How the runs before came out together; undefined where nobody can tell: then every database is run. */

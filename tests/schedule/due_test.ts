@@ -314,6 +314,22 @@ Deno.test("runScheduled() tries no login for five minutes after one that an earl
   assertEquals(await look(301, "fourth"), [3, "ran", undefined]);
 });
 
+Deno.test("runScheduled() keeps a refused login in mind also where the next elapse has come before it was answered", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
+  setup.server.faults.add({ endpoint: "_all_dbs", times: Infinity, fault: REFUSED });
+  const refusal = { last: undefined };
+  const tries = () => setup.server.requestsTo("_all_dbs").length;
+  // Whenever a login was tried, a minute has gone by.
+  const now = () => new Date(Date.parse("2026-01-01T00:00:30Z") + tries() * 60_000);
+  const often = task("often", { databases: ["a"], cron: "*:*:00 UTC" });
+  const first = await runScheduled(setup.machine("m1", { refusal, now }), [often, { ...often, name: "other" }]);
+  assertEquals([tries(), ...outcomes(first)], [1, "often ran", "other failed"]);
+  assertEquals(first.tasks[0]!.given_up, "2026-01-01T00:01:00.000Z");
+  const second = await runScheduled(setup.machine("m2", { refusal, now }), [often]);
+  assertEquals([tries(), ...outcomes(second)], [1, "often failed"]);
+  assertStringIncludes(second.tasks[0]!.error!, "Not tried, as it would fail like the one before");
+});
+
 Deno.test("runScheduled() frees the elapse also where it is interrupted before its run begins, or when it is over", async () => {
   for (const at of ["earlier elapses", "report.json", "outcome-1.json"] as const) {
     await using setup = await setUpScheduled("file://", { a: 1, b: 1 });

@@ -12,6 +12,7 @@ import { Rest } from "../commands/backup/rest.ts";
 import { checkCertificates } from "../session/certificates.ts";
 import { openSession } from "../session/open.ts";
 import { LastingLogin } from "../session/password.ts";
+import type { Task } from "../task/task.ts";
 import type { Session } from "../session/session.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
@@ -39,7 +40,10 @@ export const command: Command = {
 
   async run(call) {
     let found: Usable | undefined = await readUsable(call);
-    const hangUp = listenForHangUp({ shell: call.shell, read: (signal) => readUsable(call, signal) });
+    const hangUp = listenForHangUp({
+      shell: call.shell,
+      read: (signal) => readUsable(call, { signal, before: found?.config.tasks }),
+    });
     // The state of each database is kept across runs and config reloads.
     const rest = new Rest();
     try {
@@ -64,9 +68,12 @@ interface Usable {
  * Reads the config, and all that it names and without which it cannot be used: what is found out later ends a service
  * that could have gone on with the config that it had. No server is asked, but for what is kept in AWS.
  */
-async function readUsable(call: Call, signal?: AbortSignal): Promise<Usable> {
+async function readUsable(
+  call: Call,
+  { signal, before }: { signal?: AbortSignal; before?: readonly Task[] | undefined } = {},
+): Promise<Usable> {
   const config = await loadCallConfig(call, { signal });
-  checkSchedules(config.tasks, new Date());
+  checkSchedules(config.tasks, { now: new Date(), before });
   await checkCertificates(config.caFiles);
   await (await openSession({ config, log: SILENT_LOG })).close();
   return { config, login: await LastingLogin.read(config, { signal }) };

@@ -6,7 +6,7 @@ import type { Task } from "../task/task.ts";
 import { UsageError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { wait } from "../abort.ts";
-import { nextElapses } from "../task/times.ts";
+import { latestElapse, nextElapses } from "../task/times.ts";
 
 /**
  * The longest sleep at a time. A timer counts the time that a machine is awake, knows nothing of clocks that are set,
@@ -43,11 +43,23 @@ export function nextOfAll(tasks: readonly Task[], after: Date): { task: Task; el
     .toSorted((a, b) => a.elapse.getTime() - b.elapse.getTime())[0];
 }
 
-/** Refuses tasks of which none will be due after `now`. @throws UsageError */
-export function checkSchedules(tasks: readonly Task[], now: Date): void {
+/**
+ * Refuses tasks of which none is or ever will be due. One whose last elapse is over may have yet to be saved.
+ *
+ * @param options.before The tasks that these are to replace. Where one of them is yet to come again, new ones of which
+ * none is are a mistake that would end the service.
+ * @throws UsageError
+ */
+export function checkSchedules(
+  tasks: readonly Task[],
+  { now, before = [] }: { now: Date; before?: readonly Task[] | undefined },
+): void {
   if (nextOfAll(tasks, now) !== undefined) return;
+  const hasElapsed = tasks.some((task) => latestElapse(task, now) !== undefined);
+  if (hasElapsed && nextOfAll(before, now) === undefined) return;
+  const what = hasElapsed ? 'Correct the dates under "cron"' : 'Give a task the key "cron"';
   throw new UsageError("No task of the config will ever be due", {
-    hint: 'Give a task the key "cron"; "couchdb-backup plan" shows when it elapses',
+    hint: `${what}; "couchdb-backup plan" shows when it elapses`,
   });
 }
 

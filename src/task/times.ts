@@ -29,5 +29,6 @@ export function nextElapses(task: Task, { after, count }: { after: Date; count: 
 /** A sentence about a schedule that has no elapse after `after`; undefined where it has one, or there is none. */
 export function explainEnd(task: Task, after: Date): string | undefined {
   if (task.calendar === undefined || nextElapses(task, { after, count: 1 }).length > 0) return undefined;
-  return `schedule "${task.cron}" never comes again after ${after.toISOString()}: nothing starts the task by itself`;
+  const once = latestElapse(task, after) === undefined ? "" : "once its last time is saved, ";
+  return `schedule "${task.cron}" never comes again after ${after.toISOString()}: ${once}nothing starts the task by itself`;
 }

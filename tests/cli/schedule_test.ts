@@ -125,6 +125,21 @@ Deno.test("schedule refuses a config in which no task will ever be due", async (
   });
 });
 
+Deno.test("schedule resumes the run of a task whose only time is over, and ends when it is saved", async () => {
+  await inSetup(async ({ server, config, write }) => {
+    await write('once: {cron: "2026-01-01 UTC", databases: [a], chunk: 1}');
+    server.faults.add({ endpoint: "_bulk_get", skip: 1, fault: { kind: "stall", ms: 60_000 } });
+    const first = startProgram(["schedule", config]);
+    await until(() => server.requestsTo("_bulk_get").length > 1, "the second chunk");
+    first.kill("SIGTERM");
+    assertEquals((await first.ended).code, 130);
+    server.faults.clear();
+    const { code, stdout, stderr } = await startProgram(["schedule", config, "--json"]).ended;
+    assertEquals([code, JSON.parse(stdout).scheduled[0].outcome], [0, "resumed"], stderr);
+    assertStringIncludes(stderr, "no task will be due again");
+  });
+});
+
 Deno.test("schedule notifies of each run, and a monitor that is silent keeps it from ending no longer than two seconds", async () => {
   await inSetup(async ({ server, config, write }) => {
     await using monitor = new FakeMonitor();

@@ -213,7 +213,7 @@ Deno.test("plan() without CouchDB plans the times, and says of a schedule that i
   assertEquals(planned.unselected, undefined);
   assertEquals(planned.tasks.map(({ next, warnings, cron }) => [cron, next, warnings]), [
     ["2025-01-01 UTC", [], [
-      'schedule "2025-01-01 UTC" never comes again after 2026-01-01T00:00:00.000Z: nothing starts the task by itself',
+      'schedule "2025-01-01 UTC" never comes again after 2026-01-01T00:00:00.000Z: once its last time is saved, nothing starts the task by itself',
     ]],
     [null, [], []],
   ]);

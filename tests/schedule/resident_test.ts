@@ -136,9 +136,16 @@ Deno.test("followSchedule() ends when nothing will ever be due again", async () 
   assertEquals(log.events("warn"), ["no task will be due again"]);
 });
 
-Deno.test("checkSchedules() refuses tasks of which none will ever be due", () => {
+Deno.test("checkSchedules() refuses tasks of which none is or will be due, and in place of others those that are over", () => {
   const now = new Date("2026-01-01T00:00:00Z");
-  assertThrows(() => checkSchedules([task("a"), task("b", { cron: "2025-01-01" })], now), UsageError, "No task");
-  checkSchedules(TASKS, now);
+  const over = [task("a"), task("b", { cron: "2025-01-01 UTC" })];
+  assertThrows(() => checkSchedules([task("a")], { now }), UsageError, "No task");
+  assertThrows(() => checkSchedules([task("a")], { now, before: over }), UsageError, "No task");
+  assertThrows(() => checkSchedules(over, { now, before: TASKS }), UsageError, "No task");
+  // What was due once may have yet to be saved, and a new config may have the password that the old one lacked.
+  checkSchedules(over, { now });
+  checkSchedules(over, { now, before: over });
+  checkSchedules(TASKS, { now });
+  checkSchedules(TASKS, { now, before: TASKS });
   assertEquals(nextOfAll(TASKS, now)?.task.name, "nightly");
 });

@@ -7,7 +7,7 @@ import type { PathContext } from "../archive/find.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { RunReport } from "../archive/report.ts";
 import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
-import type { EndedTask } from "../commands/backup/unlisted.ts";
+import type { EndedRun } from "../commands/backup/backup.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
 import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
@@ -27,7 +27,7 @@ import type { VerifyAllReport, VerifyAllRequest } from "../commands/verify_all.t
 import type { VerifyReport, VerifyRequest } from "../commands/verify.ts";
 import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
-import { UsageError } from "../errors.ts";
+import { describeError, UsageError } from "../errors.ts";
 import { eitherSignal } from "../parallel.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -41,6 +41,8 @@ import { type BackupName, identityReaderOf, isSealExpected } from "./seal.ts";
 
 /** For a Pushgateway, where the program is about to end: systemd waits 15 seconds for all of it. */
 const LAST_PUSH_MS = 2_000;
+/** For what is stored then. */
+const LAST_STORE_MS = 2_000;
 /** How many elapses of each task a plan lists by default. */
 const DEFAULT_ELAPSES = 3;
 
@@ -149,7 +151,7 @@ export class Session implements AsyncDisposable {
    *
    * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
    * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted:
-   * another backup with `resume` then resumes it.
+   * another backup with `resume` then resumes it. The outcome of the tasks that were over by then is published.
    */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
     const [{ runBackup }, { rememberRun }] = await Promise.all([
@@ -159,18 +161,18 @@ export class Session implements AsyncDisposable {
     const { now, signal, stop } = this.#parts;
     const startedAt = now();
     const isPart = request.databases !== undefined;
-    let report: RunReport;
-    let ended: EndedTask[];
+    let over: EndedRun;
     if (!isPart) {
       const { pickTasks } = await import("../task/selection.ts");
       this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
     }
     try {
       const selections = await this.select(request);
-      ({ report, ended } = await runBackup(await this.context(), selections, {
+      over = await runBackup(await this.context(), selections, {
         resume: request.resume,
         full: request.full,
-      }));
+        whenInterrupted: (over) => this.#concludeInterrupted(over, { isPart }),
+      });
     } catch (error) {
       const isInterrupted = signal.aborted || stop.aborted;
       if (!isInterrupted && !(error instanceof UsageError)) {
@@ -180,11 +182,26 @@ export class Session implements AsyncDisposable {
       }
       throw error;
     }
+    const { report, ended } = over;
     if (!isPart) await keepReport(report, this.#parts);
     await this.publish(report, { isPart });
     await request.onReport?.(report);
     await rememberRun(await this.context(), ended);
     return report;
+  }
+
+  /** Tells and keeps the outcome of tasks that were over when the run was interrupted amid another one. */
+  async #concludeInterrupted({ report, ended }: EndedRun, { isPart }: { isPart: boolean }): Promise<void> {
+    await this.publish(report, { isPart, isInterrupted: true });
+    const { rememberRun } = await import("../commands/backup/unlisted.ts");
+    // That of the session is aborted by then where something in flight did not end in time.
+    const signal = AbortSignal.timeout(LAST_STORE_MS);
+    try {
+      if (!isPart) await keepReport(report, { ...this.#parts, signal });
+      await rememberRun({ ...await this.context(), signal }, ended);
+    } catch (error) {
+      this.#parts.log.warn("report of the run is not stored", { error: describeError(error) });
+    }
   }
 
   /**

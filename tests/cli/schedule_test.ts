@@ -165,14 +165,15 @@ Deno.test("schedule notifies of each run, and a monitor that is silent keeps it 
   });
 });
 
-Deno.test("schedule and backup --scheduled tell of the task that is over when SIGTERM comes during the next one", async () => {
-  for (const command of [["schedule"], ["backup", "--scheduled"]]) {
+Deno.test("schedule, backup --scheduled and backup tell of the task that is over when SIGTERM comes during the next one", async () => {
+  for (const command of [["schedule"], ["backup", "--scheduled"], ["backup"]]) {
     await inSetup(async ({ server, config, write }) => {
       await using monitor = new FakeMonitor();
+      const isOneEach = command.length === 1;
       const textfile = `${config}.prom`;
       const more = (path: string) => `notify: "${monitor.url(path)}"\nprometheus: ${textfile}`;
       const tasks = ["one", "two"].map((name) => `${name}: {cron: "*-01-01 UTC", databases: [a], chunk: 1}`).join(", ");
-      await write(tasks, more(command.length === 1 ? "/{task}" : "/all"));
+      await write(tasks, more(isOneEach ? "/{task}" : "/all"));
       // Those of the first task are answered.
       server.faults.add({ endpoint: "_bulk_get", skip: 3, fault: { kind: "stall", ms: 60_000 } });
       const program = startProgram([...command, config]);
@@ -183,10 +184,12 @@ Deno.test("schedule and backup --scheduled tell of the task that is over when SI
       assertStringIncludes(stderr, "task is saved task=one");
       // Where both have one check, it is told of the failure last.
       const ofEach = ["/one/start", "/two/start", "/one", "/two/fail"];
-      assertEquals(monitor.paths, command.length === 1 ? ofEach : ["/all/start", "/all", "/all/fail"]);
+      assertEquals(monitor.paths, isOneEach ? ofEach : ["/all/start", "/all", "/all/fail"]);
       const metrics = await Deno.readTextFile(textfile);
       assertStringIncludes(metrics, 'couchdb_backup_last_run_success{task="one"} 1');
       assertEquals(metrics.includes('task="two"'), false);
+      const status = JSON.parse((await startProgram(["status", config, "--json"]).ended).stdout);
+      assertEquals(status.tasks[0].state, "saved");
     });
   }
 });

@@ -59,7 +59,10 @@ export interface EndedRun {
 export async function runBackup(
   context: RunContext,
   selections: readonly TaskSelection[],
-  options: BackupOptions,
+  { whenInterrupted, ...options }: BackupOptions & {
+    /** Hears of the tasks that were over when the run was interrupted amid another one. @default nobody */
+    whenInterrupted?: ((over: EndedRun) => Promise<void>) | undefined;
+  },
 ): Promise<EndedRun> {
   const startedAt = context.now();
   for (const { task } of selections) {
@@ -72,16 +75,28 @@ export async function runBackup(
   const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });
   const running: Run = { ...context, couchVersion, cluster, rest, infos, fatal: undefined };
   const ended: EndedTask[] = [];
-  for (const selection of selections) ended.push(await backupTask(running, selection, options));
+  try {
+    for (const selection of selections) ended.push(await backupTask(running, selection, options));
+  } catch (error) {
+    if (ended.length > 0) await whenInterrupted?.(endedRun(running, { startedAt, ended }));
+    throw error;
+  }
+  return endedRun(running, { startedAt, ended });
+}
+
+function endedRun(
+  { run, now, fatal }: Run,
+  { startedAt, ended }: { startedAt: Date; ended: EndedTask[] },
+): EndedRun {
   const tasks = ended.map(({ report }) => report);
   const report = {
     ok: tasks.every(isTaskSaved),
-    run: context.run,
+    run,
     started_at: startedAt.toISOString(),
-    finished_at: context.now().toISOString(),
+    finished_at: now().toISOString(),
     tasks,
   };
-  return { report, ended, refused: running.fatal };
+  return { report, ended, refused: fatal };
 }
 
 async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<EndedTask> {

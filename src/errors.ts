@@ -261,8 +261,8 @@ const FATAL_CODE = new Set([
 ]);
 
 /**
- * Whether the same request may succeed if it is retried a little later. A 401 never does: CouchDB 3.4 and later lock an
- * address out for five minutes after five failed logins.
+ * Whether the same request may succeed if it is retried a little later. A 401 never does: CouchDB 3.4 and later lock a
+ * login out at an address for five minutes after five failures.
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof CouchError) {

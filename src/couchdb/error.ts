@@ -148,7 +148,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
     return "Set database.login to a server admin: others can neither list databases nor read those of which they are not members";
   }
   if (status === 401) {
-    return `Check database.login and ${passwordFrom}; it is not retried, because CouchDB locks an address out after five failed logins`;
+    return `Check database.login and ${passwordFrom}; it is not retried, because CouchDB locks a login out after five failures`;
   }
   if (error === FOREIGN && status !== undefined && [400, 403, 404].includes(status) && database?.includes("/")) {
     return SLASH_HINT;
@@ -156,10 +156,10 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (error === FOREIGN) return hintForPage(status);
   // Since 3.4 CouchDB locks a name out at an address, whatever is asked for and however right the password is by then.
   if (status === 403 && /temporarily locked/i.test(reason ?? "")) {
-    return `CouchDB has locked this address out for five minutes after failed logins: check database.login and ${passwordFrom}, here and wherever else this machine logs in, and wait`;
+    return `CouchDB has locked this login out at this machine's address for five minutes, as it failed five times: check database.login and ${passwordFrom}, here and in whatever else on this machine uses the login, and wait`;
   }
   if (status === 403 && error === "forbidden" && database === undefined) {
-    return "The login needs the _admin role, or CouchDB has locked this address out for five minutes after failed logins";
+    return "The login needs the _admin role, or CouchDB has locked this login out at this machine's address for five minutes, as it failed five times";
   }
   if (status === 403) return `The login must be a server admin, or an admin or member of database "${database}"`;
   if (status === 411) {

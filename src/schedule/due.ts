@@ -22,7 +22,7 @@ import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse
 
 /**
  * What the last try of a program that looks again and again was refused with, and when. Tasks that are due minutes after
- * each other would else each have a password refused, and the address locked out.
+ * each other would else each have a password refused, and the login locked out at this address.
  */
 export interface KeptRefusal {
   last: { error: unknown; at: Date } | undefined;
@@ -241,8 +241,8 @@ class ScheduledRun {
     const ended = await runElapse(this.#context, due, { claim, brake: this.#brake });
     if (ended.outcome === "lost") return this.#note(due, "lost");
     this.reports.push(ended.report);
-    if (ended.outcome !== "failed") return this.#note(due, ended.outcome, { unreported: ended.unreported });
     this.#keep(ended.brake);
+    if (ended.outcome !== "failed") return this.#note(due, ended.outcome, { unreported: ended.unreported });
     this.#note(due, "failed", { retry_at: ended.retryAt.toISOString() });
   }
 

@@ -19,8 +19,8 @@ import { latestElapse } from "../task/times.ts";
 export const RETRY_PAUSES_MINUTES: readonly number[] = [1, 2, 5, 10, 20, 40, 60];
 
 /**
- * No try comes sooner after a refused login, or a store that refuses: CouchDB 3.4 and later lock an address out for
- * five minutes after five failed logins within that time, and other programs of this machine log in, too.
+ * No try comes sooner after a refused login, or a store that refuses: CouchDB 3.4 and later lock a login out at
+ * an address for five minutes after five failures within that time, and other programs of this machine may use it, too.
  */
 export const REFUSED_PAUSE_MINUTES = 5;
 

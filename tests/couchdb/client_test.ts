@@ -135,7 +135,7 @@ Deno.test("CouchClient asks once where asking again cannot help, and says what t
         },
       },
       "CouchDB answered 403 forbidden",
-      "CouchDB has locked this address out for five minutes after failed logins",
+      "CouchDB has locked this login out at this machine's address for five minutes, as it failed five times",
     ],
     [
       { kind: "answer", status: 404, body: { error: "not_found", reason: "Database does not exist." } },

@@ -96,7 +96,9 @@ export function refusalOf(
   if (status < 400 && location !== null) return { status, error: REDIRECT, reason: plainAddress(location, requestUrl) };
   let said: { error?: unknown; reason?: unknown } = {};
   try {
-    said = JSON.parse(body) as typeof said ?? {};
+    const value = JSON.parse(body) as typeof said | (typeof said)[] | null;
+    // _bulk_docs that fails as a whole has a row for each document; a full disk is told so (seen on 3.5.0).
+    said = (Array.isArray(value) ? value[0] : value) ?? {};
   } catch {
     // A page of a proxy's: its title says what it is.
   }

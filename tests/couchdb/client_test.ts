@@ -87,6 +87,13 @@ Deno.test("CouchClient gives up after its attempts, and says what CouchDB did", 
       'Cannot list the databases: CouchDB answered 500 unknown_error, "undefined"',
     ],
     [
+      // What _bulk_docs answers on a full disk: a row for each document.
+      { kind: "answer", status: 500, body: [{ error: "error", reason: "internal_server_error" }, { error: "error" }] },
+      "error",
+      'Cannot list the databases: CouchDB answered 500 error, "internal_server_error"',
+    ],
+    [{ kind: "answer", status: 500, body: [] }, "http_error", 'something that is not CouchDB answered 500, "[]"'],
+    [
       { kind: "answer", status: 502, body: "<html><title>502 Bad\nGateway</title>" },
       "http_error",
       'something that is not CouchDB answered 502, "502 Bad Gateway"',

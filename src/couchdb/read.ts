@@ -16,6 +16,11 @@ import { type Suspect, Suspects } from "./suspects.ts";
 
 /** How often a single document is asked for once another one has used up all patience. */
 const LONE_ATTEMPTS = 3;
+/**
+ * After so many documents in a row that lack a revision for good each further one is asked for once: whoever purges
+ * conflicts may take thousands, and a node that lags has had a minute by then.
+ */
+const MOST_PATIENT_FOR_REVISIONS = 25;
 /** This many unreadable documents in a row are taken for a failure of CouchDB, not of the documents. */
 const MOST_UNREADABLE_IN_A_ROW = 25;
 /** Where more rows than this were errors, they are asked for again many at a time before each is asked for alone. */
@@ -68,6 +73,8 @@ export interface ReadingHealth {
   unreadableInARow: number;
   /** Whether one has used up all patience. */
   knowsUnreadable: boolean;
+  /** Documents that lacked a revision for good since one turned out not to. @default none */
+  lackingInARow?: number | undefined;
 }
 
 /** Where documents whose rows were not good are settled: what goes out, and what the chunk has no room for. */
@@ -305,6 +312,16 @@ export class BatchReader {
     return this.#health.knowsUnreadable ? LONE_ATTEMPTS : this.#client.retry.attempts;
   }
 
+  /**
+   * The same of a document whose answer lacks a revision that the feed has listed: where one has used up all patience,
+   * the others of a purge would each take as long.
+   */
+  get #patienceForRevisions(): number {
+    const { lackingInARow = 0 } = this.#health;
+    if (lackingInARow === 0) return this.#patience;
+    return lackingInARow < MOST_PATIENT_FOR_REVISIONS ? LONE_ATTEMPTS : 1;
+  }
+
   #planWithoutLeftOut(): void {
     const ids = this.#leftOut.slice(this.#outOfPlan).map(({ id }) => ({ id, revs: [] }));
     if (ids.length === 0) return;
@@ -409,8 +426,9 @@ export class BatchReader {
     const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     let wasWell = false;
+    let lacksRevisions = missing !== undefined;
     for (let attempt = 1;; attempt++) {
-      const isLast = attempt >= this.#patience;
+      const isLast = attempt >= (lacksRevisions ? this.#patienceForRevisions : this.#patience);
       // What the feed has listed may have been purged since: at last the row is taken as it is.
       const request = this.#request(IdBatch.of([document]), { isFinal: isLast });
       let failure: CouchError;
@@ -421,19 +439,25 @@ export class BatchReader {
         if (found?.isOut === true && !isLast) return this.#settlePassed(document, found.missing ?? []);
         if (found === undefined || found.isOut === true) {
           this.#health.unreadableInARow = 0;
-          this.#nameMissing(document.id, found?.missing ?? []);
+          const lacking = found?.missing ?? [];
+          if (lacking.length > 0) this.#health.lackingInARow = (this.#health.lackingInARow ?? 0) + 1;
+          // Its revisions have come: whoever lagged has caught up.
+          else if (lacksRevisions) this.#health.lackingInARow = 0;
+          this.#nameMissing(document.id, lacking);
           return true;
         }
         if (found.error?.error === "not_found") {
           this.counts.absent++;
           return true;
         }
+        lacksRevisions = found.missing !== undefined;
         failure = this.#rowFailure(document.id, found);
       } catch (error) {
         failure = healable(error);
+        lacksRevisions = false;
         if (request.passedInPart) throw await this.#restart(request, failure, call);
       }
-      if (isLast && isOfDocument(failure)) {
+      if (attempt >= this.#patience && isOfDocument(failure)) {
         if (!wasWell && mayBeOfServer(failure, request)) {
           wasWell = await this.#isWell(call);
           continue;

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { IdBatch } from "../../src/couchdb/batch.ts";
 import { CouchClient } from "../../src/couchdb/client.ts";
-import { BatchReader, passOver } from "../../src/couchdb/read.ts";
+import { BatchReader, passOver, type ReadingHealth } from "../../src/couchdb/read.ts";
 import { CouchError } from "../../src/errors.ts";
 import { startFakeCouchDb } from "../fakes/couchdb.ts";
 import { type Fault, unreadable } from "../fakes/couchdb/faults.ts";
@@ -142,6 +142,36 @@ Deno.test("BatchReader takes a row as it is at last, and names the revision that
     "7-01234567",
     "missing_revision",
   ]]);
+});
+
+Deno.test("BatchReader has all patience with the first of many documents that lack a revision, and soon none", async () => {
+  await using fake = await startFakeCouchDb();
+  const ids = idsOf(30);
+  await createDatabase(fake, "a", ids);
+  const health: ReadingHealth = { unreadableInARow: 0, knowsUnreadable: false };
+  const readOne = async (id: string, revs: string[] = ["7-01234567"]) => {
+    const before = fake.requestsTo("_bulk_get").length;
+    const options = { ...OPTIONS, log: new RecordedLog(), health };
+    const reader = new BatchReader(impatientClient(fake), "a", IdBatch.of([{ id, revs }]), options);
+    assertEquals(await read(reader), [id]);
+    assertEquals(reader.unreadable.map(({ rev }) => rev), revs);
+    return fake.requestsTo("_bulk_get").length - before;
+  };
+  const asked: number[] = [];
+  for (const id of ids) asked.push(await readOne(id));
+  // One more for the request in which the row was found to lack it.
+  assertEquals(asked, [5, ...Array.from({ length: 24 }, () => 4), 2, 2, 2, 2, 2]);
+  // An error in its place is none of that kind: the document is not left out for it.
+  const row = {
+    results: [{ id: "d00001", docs: [{ error: { id: "d00001", rev: "1-a", error: "busy", reason: "" } }] }],
+  };
+  fake.faults.add({
+    endpoint: "_bulk_get",
+    skip: 1,
+    times: 1,
+    fault: { kind: "answer", status: 200, body: row },
+  });
+  assertEquals(await readOne("d00001"), 4);
 });
 
 Deno.test("BatchReader finds listed revisions in a history, in conflicts and in a row too large to be kept", async () => {

@@ -10,6 +10,9 @@ const CASES: [word: string, known: string[], expected: string | undefined][] = [
   ["ab", ["cd", "abcd"], undefined],
   ["x", ["y"], "y"],
   ["x", [], undefined],
+  ["ulr", ["url", "labels"], "url"],
+  ["lits", ["lint", "list"], "list"],
+  ["abc", ["cab"], undefined],
 ];
 
 for (const [word, known, expected] of CASES) {

@@ -17,7 +17,7 @@ import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions, findMergeKeys } from "./contradictions.ts";
 import { type Environment, held, hintForUnset, substitute } from "./environment.ts";
-import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf } from "./findings.ts";
+import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf, withoutFollowing } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
@@ -244,10 +244,11 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   if (merges.length > 0) throw asError(merges, { file, placeOf, written, env });
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
-  const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue));
+  const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue, document));
   const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
   // A value with an unset variable gets no further findings.
-  const findings = [...unset, ...misfits.filter((misfit) => !isUnset(misfit)), ...findContradictions(document)];
+  const others = misfits.filter((misfit) => !isUnset(misfit));
+  const findings = withoutFollowing([...unset, ...others, ...findContradictions(document)]);
   if (findings.length > 0 || checked.data === undefined) {
     throw asError(findings, { file, placeOf, written, env, hint: hintForUnset(unset) });
   }

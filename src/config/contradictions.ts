@@ -9,18 +9,29 @@ import type { KeyPath } from "./places.ts";
 import { type Address, parseAddress } from "./values.ts";
 
 /**
+ * Notes a contradiction at a path. `lacks`: the keys beside it for want of which alone it is one. @default none
+ */
+type Find = (path: KeyPath, message: string, lacks?: readonly string[]) => void;
+
+const PASSWORDS = ["password", "password_file", "password_secret"];
+const PUSHED = ["pushgateway", "textfile"];
+
+/**
  * The contradictions between the keys of `document`. Separate from the schema, so that an error in one value
  * does not hide these; the values can thus be of any type.
  */
 export function findContradictions(document: unknown): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
-  const find = (path: KeyPath, message: string) => findings.push({ path, message });
+  const find: Find = (path, message, lacks = []) => {
+    findings.push({ path, message, lacks: lacks.map((key) => [...path.slice(0, -1), key]) });
+  };
   const root = asMapping(document);
   checkCredentials(["database"], asMapping(root["database"]), find);
   checkCredentials(["loki"], typeof root["loki"] === "string" ? { url: root["loki"] } : asMapping(root["loki"]), find);
   const prometheus = root["prometheus"];
   if (isMapping(prometheus) && "pushgateway" in prometheus === "textfile" in prometheus) {
-    find(["prometheus"], "must have one of the keys pushgateway and textfile");
+    const lacks = "textfile" in prometheus ? undefined : PUSHED.map((key) => ["prometheus", key]);
+    findings.push({ path: ["prometheus"], message: "must have one of the keys pushgateway and textfile", lacks });
   }
   // The schema passes over these without a word: nobody would run the task, nor see the label.
   if (Object.hasOwn(asMapping(root["task"]), "__proto__")) {
@@ -39,7 +50,7 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     }
     for (const key of ["max_increments", "full_every"]) {
       if (key in keys && String(keys["incremental"]) !== "true") {
-        find(["task", name, key], 'needs "incremental: true" beside it');
+        find(["task", name, key], 'needs "incremental: true" beside it', ["incremental"]);
       }
     }
     const [every, locked] = [keys["full_every"], asMapping(root["object_lock"])["days"]].map(Number);
@@ -51,13 +62,13 @@ export function findContradictions(document: unknown): ConfigFinding[] {
     }
     checkLevel(["task", name, "compression_level"], keys, find);
   }
-  if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it");
-  if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it");
+  if ("token" in root && !("secret" in root)) find(["token"], "needs the key secret beside it", ["secret"]);
+  if ("secret" in root && !("token" in root)) find(["secret"], "needs the key token beside it", ["token"]);
   if ("session_token" in root && !("token" in root)) {
-    find(["session_token"], "needs the keys token and secret beside it");
+    find(["session_token"], "needs the keys token and secret beside it", ["token"]);
   }
   if ("kms_key_id" in root && !asText(root["sse"]).startsWith("aws:kms")) {
-    find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`);
+    find(["kms_key_id"], `needs the key sse beside it, "aws:kms" or "aws:kms:dsse"`, "sse" in root ? [] : ["sse"]);
   }
   // An error, not a warning as for other keys of S3: a user who wants a lock must not run without one.
   // The document is as it was written: a folder may be a bare path.
@@ -82,7 +93,7 @@ export function findMergeKeys(document: unknown, path: KeyPath = []): ConfigFind
 function checkLevel(
   path: KeyPath,
   keys: Record<string, unknown>,
-  find: (path: KeyPath, message: string) => void,
+  find: Find,
 ) {
   const { gzip: { most }, zstd } = COMPRESSIONS;
   // As text it came from a variable.
@@ -97,11 +108,11 @@ function checkLevel(
 function checkCredentials(
   path: KeyPath,
   keys: Record<string, unknown>,
-  find: (path: KeyPath, message: string) => void,
+  find: Find,
 ) {
   const parsedUrl = parseAddress(asText(keys["url"]));
   const inUrl: Partial<Address> = "must" in parsedUrl ? {} : parsedUrl;
-  const passwords = ["password", "password_file", "password_secret"].filter((key) => key in keys);
+  const passwords = PASSWORDS.filter((key) => key in keys);
   const [first, second] = passwords;
   if (first !== undefined && second !== undefined) {
     find([...path, second], `is given together with ${first}; keep one of password, password_file and password_secret`);
@@ -114,9 +125,9 @@ function checkCredentials(
   const hasPassword = first !== undefined || inUrl.password !== undefined;
   if (hasLogin && !hasPassword) {
     const needed = path[0] === "database" ? "one of password, password_file and password_secret" : "a password";
-    find([...path, "login"], `needs ${needed} beside it`);
+    find([...path, "login"], `needs ${needed} beside it`, PASSWORDS);
   }
-  if (hasPassword && !hasLogin) find([...path, first ?? "url"], "needs the key login beside it");
+  if (hasPassword && !hasLogin) find([...path, first ?? "url"], "needs the key login beside it", ["login"]);
 }
 
 function isMapping(value: unknown): value is Record<string, unknown> {

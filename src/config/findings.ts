@@ -19,6 +19,10 @@ export interface ConfigFinding {
   discreet?: string | undefined;
   /** Whether it is the key that is wrong, and not its value. */
   isOfKey?: boolean;
+  /** The path of the key that was probably meant by an unknown one. */
+  meant?: KeyPath | undefined;
+  /** The paths of the keys for want of which alone this is found: with one of them it would not be. */
+  lacks?: KeyPath[] | undefined;
 }
 
 /** The part of zod's issues that is of interest here. */
@@ -27,20 +31,35 @@ export interface SchemaIssue {
   path: PropertyKey[];
   message: string;
   keys?: string[];
-  params?: { discreet?: string };
+  params?: { discreet?: string; lacks?: readonly string[] };
   /** What is wrong with the key of a record. */
   issues?: { message: string }[];
 }
 
-/** What an issue of the schema says, a finding for each key. */
-export function findingsOf(issue: SchemaIssue): ConfigFinding[] {
+/**
+ * What an issue of the schema says, a finding for each key.
+ *
+ * @param document What was checked: a key that it does not have is missing.
+ */
+export function findingsOf(issue: SchemaIssue, document: unknown): ConfigFinding[] {
   const path = issue.path.map((step) => typeof step === "number" ? step : String(step));
   if (issue.code === "unrecognized_keys") {
     const keys = issue.keys ?? [];
-    return keys.map((key) => ({ path: [...path, key], message: explainUnknownKey(path, key), isOfKey: true }));
+    return keys.map((key) => {
+      const { message, meant } = explainUnknownKey(path, key);
+      return { path: [...path, key], message, isOfKey: true, meant: meant === undefined ? meant : [...path, meant] };
+    });
   }
   const message = issue.code === "invalid_key" ? issue.issues?.[0]?.message ?? "" : issue.message;
-  return [{ path, message, discreet: issue.params?.discreet }];
+  const isMissing = lookUp(document, path).value === undefined;
+  const lacks = isMissing ? [path] : issue.params?.lacks?.map((key) => [...path, key]);
+  return [{ path, message, discreet: issue.params?.discreet, lacks }];
+}
+
+/** The findings without those that a misspelt key explains: once it is called what it was meant to be, they are gone. */
+export function withoutFollowing(findings: ConfigFinding[]): ConfigFinding[] {
+  const meant = new Set(findings.flatMap((finding) => finding.meant === undefined ? [] : formatPath(finding.meant)));
+  return findings.filter(({ lacks = [] }) => !lacks.some((path) => meant.has(formatPath(path))));
 }
 
 /**

@@ -18,25 +18,33 @@ export const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "token", "s
 /** The keys whose values a message may show. */
 export const HARMLESS_KEYS: ReadonlySet<string> = KNOWN_KEYS.difference(SECRET_KEYS);
 
-/** What to say of an unknown key in the mapping at `path`: the key that was meant, its place, or all that are known. */
-export function explainUnknownKey(path: KeyPath, key: string): string {
+/** What is known of an unknown key. */
+export interface UnknownKey {
+  /** What to say of it: the key that was meant, its place, or all that are known. */
+  message: string;
+  /** The key of the same mapping that was probably meant. */
+  meant?: string;
+}
+
+/** What to say of an unknown key in the mapping at `path`. */
+export function explainUnknownKey(path: KeyPath, key: string): UnknownKey {
   const section = sectionOf(path);
   const known = SECTIONS[section] ?? [];
   const firstWord = /^([\w-]+)\s/.exec(key)?.[1];
   if (firstWord !== undefined && known.includes(firstWord)) {
-    return `is unknown; is a colon missing after "${firstWord}"?`;
+    return { message: `is unknown; is a colon missing after "${firstWord}"?`, meant: firstWord };
   }
   // Between { and } YAML takes `login:"admin"` for one word.
   const beforeColon = /^([\w-]+):/.exec(key)?.[1];
   if (beforeColon !== undefined && known.includes(beforeColon)) {
-    return `is unknown; is a space missing after the colon of "${beforeColon}"?`;
+    return { message: `is unknown; is a space missing after the colon of "${beforeColon}"?`, meant: beforeColon };
   }
   const home = Object.entries(SECTIONS).find(([, keys]) => keys.includes(key))?.[0];
-  if (home === "") return "is unknown here; it belongs to the top level";
-  if (home !== undefined) return `is unknown here; it belongs under "${home}"`;
+  if (home === "") return { message: "is unknown here; it belongs to the top level" };
+  if (home !== undefined) return { message: `is unknown here; it belongs under "${home}"` };
   const near = nearest(key, known);
-  if (near !== undefined) return `is unknown; did you mean "${near}"?`;
-  return `is unknown; allowed are ${known.join(", ")}`;
+  if (near !== undefined) return { message: `is unknown; did you mean "${near}"?`, meant: near };
+  return { message: `is unknown; allowed are ${known.join(", ")}` };
 }
 
 /** The name in {@linkcode SECTIONS} of the mapping at a path. */

@@ -159,8 +159,10 @@ function wholeNumber(must: string, most: number) {
   return number(must, { least: 1, most, isWhole: true });
 }
 
-const KEEP = "must be a whole number of at least 1; leave the key out if the rule is not wanted";
-const keep = wholeNumber(KEEP, Number.MAX_SAFE_INTEGER).optional();
+/** Above it numbers are not exact any more. */
+const MOST = Number.MAX_SAFE_INTEGER;
+const KEEP = `must be a whole number from 1 to ${MOST}; leave the key out if the rule is not wanted`;
+const keep = wholeNumber(KEEP, MOST).optional();
 /** Nothing keeps nothing: a policy of it alone would delete all but the newest. */
 const keepWithin = span.refine(({ years, months, days, hours }) => years + months + days + hours > 0, {
   error: "must be more than nothing; leave the key out if the rule is not wanted",
@@ -176,11 +178,13 @@ const retention = z.strictObject({
   keep_yearly: keep,
   grace: span.default({ years: 0, months: 0, days: 7, hours: 0 }),
 }, { error: `must be a mapping with ${RULE_NEEDED}` })
-  .refine((value) => RULES.some((rule) => value[rule] !== undefined), { error: `must have ${RULE_NEEDED}` });
+  .refine((value) => RULES.some((rule) => value[rule] !== undefined), {
+    error: `must have ${RULE_NEEDED}`,
+    params: { lacks: RULES },
+  });
 
 const COMPRESSION = `must be "gzip" or "zstd"`;
 const MOST_LEVEL = Math.max(...Object.values(COMPRESSIONS).map(({ most }) => most));
-const CHUNK = "must be a whole number of at least 1";
 const task = z.strictObject({
   cron: cron.optional(),
   timezone: timezone.optional(),
@@ -191,7 +195,7 @@ const task = z.strictObject({
     most: LONGEST_DELAY_SECONDS,
     isWhole: false,
   }).default(0),
-  chunk: wholeNumber(CHUNK, Number.MAX_SAFE_INTEGER).optional(),
+  chunk: wholeNumber(`must be a whole number from 1 to ${MOST}`, MOST).optional(),
   chunk_bytes: number(
     `must be a whole number of bytes from ${CHUNK_BYTES.least} to ${CHUNK_BYTES.most}, such as 67108864 for 64 MiB`,
     CHUNK_BYTES,

@@ -53,13 +53,18 @@ export function number(
 }
 
 const SPAN = `must be a span of time such as "1y6m14d12h": years, months, weeks (w), days, hours`;
+/** About eight thousand years of months; any moment minus such a span is one that a Date can be. */
+const LONGEST_SPAN = `${SPAN}, of at most 9999y, 99999m, 99999w, 999999d and 9999999h`;
 /** A span of time; `0d` is none. */
 export const span: z.ZodType<Span> = parsed(SPAN, parseSpan);
 
 /** Reads `1y6m2w14d12h`, each part at most once and in this order. */
 export function parseSpan(value: string): Span | { must: string } {
   const match = /^(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,5})w)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?$/.exec(value.trim());
-  if (match === null || value.trim() === "") return { must: SPAN };
+  if (match === null || value.trim() === "") {
+    const isTooLong = match === null && /^(?:\d+y)?(?:\d+m)?(?:\d+w)?(?:\d+d)?(?:\d+h)?$/.test(value.trim());
+    return { must: isTooLong ? LONGEST_SPAN : SPAN };
+  }
   const [years = 0, months = 0, weeks = 0, days = 0, hours = 0] = match.slice(1).map((digits) => Number(digits ?? 0));
   return { years, months, days: weeks * 7 + days, hours };
 }

@@ -201,13 +201,18 @@ Deno.test("parseConfig() says of a retention that keeps nothing, or is none, wha
     const [retention, message] of [
       ["{}", "must have at least one of the keys keep_last, keep_within, keep_daily"],
       ["{grace: 7d}", "must have at least one of the keys keep_last, keep_within, keep_daily"],
-      ["{keep_last: 0}", "must be a whole number of at least 1; leave the key out if the rule is not wanted"],
-      ["{keep_last: -1}", "must be a whole number of at least 1"],
+      [
+        "{keep_last: 0}",
+        "must be a whole number from 1 to 9007199254740991; leave the key out if the rule is not wanted",
+      ],
+      ["{keep_last: -1}", "must be a whole number from 1 to 9007199254740991"],
       ["{keep_within: 0d}", 'is "0d", must be more than nothing; leave the key out if the rule is not wanted'],
       ["{keep_last: 3, keep_within: 0y0h}", "must be more than nothing"],
       ["{keep_within: 30}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 3 days}", 'must be a span of time such as "1y6m14d12h"'],
       ["{keep_within: 5h3d}", 'must be a span of time such as "1y6m14d12h"'],
+      ["{keep_daily: 99999999999999999999}", "must be a whole number from 1 to 9007199254740991; leave"],
+      ["{keep_within: 99999y}", "of at most 9999y, 99999m, 99999w, 999999d and 9999999h"],
       ["{keep_latest: 3, keep_last: 3}", 'did you mean "keep_last"?'],
       ["7", "must be a mapping with at least one of the keys"],
     ] as const
@@ -433,6 +438,47 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     message: ['3:3: Key "database.pasword" is unknown; did you mean "password"?'],
   },
   {
+    what: "misspelt keys, and not what is missing for want of them alone",
+    text:
+      `databse: {url: http://h}\ntask: {a: {databses: [a], retention: {keep_daly: 1}, incrementl: true, full_every: 3}}\n` +
+      `bukcet: s3://bucket\ntoken: t\nsecrt: s\nloki: {ulr: http://l}\nprometheus: {pushgatway: http://p}\n` +
+      "notify: {ur: http://n}\nobject_lock: {mod: governance, day: 3}\nkms_key_id: k\nss: aws:kms\n",
+    message: [
+      '1:1: Key "databse" is unknown; did you mean "database"?',
+      '2:12: Key "task.a.databses" is unknown; did you mean "databases"?',
+      '2:39: Key "task.a.retention.keep_daly" is unknown; did you mean "keep_daily"?',
+      '2:54: Key "task.a.incrementl" is unknown; did you mean "incremental"?',
+      '3:1: Key "bukcet" is unknown; did you mean "bucket"?',
+      '5:1: Key "secrt" is unknown; did you mean "secret"?',
+      '6:8: Key "loki.ulr" is unknown; did you mean "url"?',
+      '7:14: Key "prometheus.pushgatway" is unknown; did you mean "pushgateway"?',
+      '8:10: Key "notify.ur" is unknown; did you mean "url"?',
+      '9:15: Key "object_lock.mod" is unknown; did you mean "mode"?',
+      '9:32: Key "object_lock.day" is unknown; did you mean "days"?',
+      '11:1: Key "ss" is unknown; did you mean "sse"?',
+    ],
+  },
+  {
+    what: "a misspelt key beside what it does not explain",
+    text: `database: {url: http://h, logn: a}\n${TASK}bucket: s3://b\ntokn: t\nloki: {labls: {}}\n`,
+    message: [
+      '1:27: Key "database.logn" is unknown; did you mean "login"?',
+      '3:9: Key "bucket" is "s3://b", must be "s3://name/folder", with a bucket\'s name of 3 letters or more',
+      '4:1: Key "tokn" is unknown; did you mean "token"?',
+      '5:1: Key "loki.url" is missing, must be a URL such as "http://host:5984"',
+      '5:8: Key "loki.labls" is unknown; did you mean "labels"?',
+    ],
+  },
+  {
+    what: "login and password of which one is misspelt",
+    text:
+      `database: {url: http://h, login: a, pasword: b}\n${TASK}${BUCKET}loki: {url: http://l, logn: a, password: b}\n`,
+    message: [
+      '1:37: Key "database.pasword" is unknown; did you mean "password"?',
+      '4:23: Key "loki.logn" is unknown; did you mean "login"?',
+    ],
+  },
+  {
     what: "keys between brackets that lack the space after their colons",
     text: `database: {url: http://h, login:"admin", password:"hunter2"}\n${TASK}${BUCKET}`,
     message: [
@@ -474,18 +520,18 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
   daily: {databases: [a], chunk: -0.5, timezone: "+01:00", concurrency: 0}
 ${BUCKET}`,
     message: [
-      '5:12: Key "task.weekly.chunk" is 0, must be a whole number of at least 1',
+      '5:12: Key "task.weekly.chunk" is 0, must be a whole number from 1 to 9007199254740991',
       '6:12: Key "task.weekly.delay" is -1, must be a number of seconds from 0 to 604800',
       '7:15: Key "task.weekly.parallel" is 33, must be a whole number from 1 to 32',
       '8:18: Key "task.weekly.attachments" is "yes", must be true or false',
       '10:16: Key "task.monthly.databases" is an empty list, must be a list of patterns, such as ["media", "account%2F.*"]',
-      '11:12: Key "task.monthly.chunk" is 1.5, must be a whole number of at least 1',
+      '11:12: Key "task.monthly.chunk" is 1.5, must be a whole number from 1 to 9007199254740991',
       '12:15: Key "task.monthly.parallel" is "4 or so", must be a whole number from 1 to 32',
       '13:15: Key "task.monthly.timezone" is "Europe/Brelin", must be a time zone such as "Europe/Berlin" or "UTC"; ' +
       'did you mean "Europe/Berlin"?',
       '14:11: Key "task.monthly.cron" is 7, must be a schedule such as "Sat *-*-1..7 18:00:00"',
       '15:14: Key "task.monthly.exclude" is "media", must be a list of patterns, such as ["media", "account%2F.*"]',
-      '16:34: Key "task.daily.chunk" is -0.5, must be a whole number of at least 1',
+      '16:34: Key "task.daily.chunk" is -0.5, must be a whole number from 1 to 9007199254740991',
       '16:50: Key "task.daily.timezone" is "+01:00", must be a time zone such as "Europe/Berlin" or "UTC"',
       '16:73: Key "task.daily.concurrency" is 0, must be a whole number from 1 to 100',
     ],

@@ -4,6 +4,7 @@
  */
 
 import { counted } from "./counts.ts";
+import { errorCode } from "./system_error.ts";
 
 /** The exit codes of the program. They are part of its interface: scripts and timers rely on them. */
 export const EXIT = {
@@ -346,7 +347,19 @@ function describeBy(error: unknown, messageOf: (error: Error) => string): string
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
     const message = shortened(withoutAllFlag(current instanceof Error ? messageOf(current) : String(current)));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
-    current = current instanceof Error ? current.cause : undefined;
+    const cause = current instanceof Error ? current.cause : undefined;
+    if (isTold(cause, current)) break;
+    current = cause;
   }
   return messages.join(": ");
+}
+
+/**
+ * Whether the system's error is told by the store's error that it caused, in words of our own: the system's say the
+ * same once more, and the path of a file that the user never names.
+ */
+function isTold(cause: unknown, error: unknown): boolean {
+  const code = errorCode(cause);
+  if (code === "" || !(error instanceof StoreError)) return false;
+  return error.facts.code === code || (error.facts.code === "not_found" && code === "ENOENT");
 }

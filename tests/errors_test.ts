@@ -18,6 +18,7 @@ import {
   StoreError,
   UsageError,
 } from "../src/errors.ts";
+import { directoryError } from "../src/store/directory/error.ts";
 
 const couch = (facts: CouchError["facts"]) => new CouchError("Cannot read", facts);
 const store = (facts: StoreError["facts"]) => new StoreError("Cannot store", facts);
@@ -133,6 +134,33 @@ Deno.test("describeError() adds the messages of causes that say more, and keeps 
   const round = new Error("first");
   round.cause = new Error("second", { cause: round });
   assertEquals(describeError(round), "first: second", "causes that lead in a circle");
+});
+
+Deno.test("describeError() tells a system's error once, in the words of the store's error that it caused", () => {
+  const place = { action: "store" as const, key: "a/b", url: "file:///mnt/usb", path: "/mnt/usb/a/b" };
+  const described = (code: string, message: string, action: "store" | "read" = "store") =>
+    describeError(directoryError(Object.assign(new Error(message), { code }), { ...place, action }));
+  const cannot = 'Cannot store "a/b" in "file:///mnt/usb": ';
+  const cases: [said: string, told: string][] = [
+    [
+      described("ENOSPC", "No space left on device (os error 28)"),
+      `${cannot}ENOSPC, no space is left on the device`,
+    ],
+    [
+      described("EACCES", "EACCES: permission denied, open '/mnt/usb/a/b'"),
+      `${cannot}EACCES, permission is denied`,
+    ],
+    [described("ENXIO", "ENXIO: no such device or address, open"), `${cannot}ENXIO, no such device or address, open`],
+    [
+      described("ENOENT", "ENOENT: no such file or directory, open '/mnt/usb/a/b'", "read"),
+      'Cannot read "a/b" in "file:///mnt/usb": there is no such object',
+    ],
+    [
+      described("ENOTDIR", "ENOTDIR: not a directory, open '/mnt/usb/a/b'", "read"),
+      'Cannot read "a/b" in "file:///mnt/usb": there is no such object: ENOTDIR: not a directory, open \'/mnt/usb/a/b\'',
+    ],
+  ];
+  for (const [said, told] of cases) assertEquals(said, told);
 });
 
 Deno.test("a message that quotes something endless keeps its beginning and its end, and so do its causes", () => {

@@ -10,6 +10,20 @@ import { errorCode } from "../system_error.ts";
 /** What lies there is the system's: a file in the place of /dev/stdout would be there for every program. */
 const OF_THE_SYSTEM = /^\/(?:dev(?!\/shm\/)|proc|sys)(?:\/|$)/;
 
+const DISK_IS_FULL = "Make room on the disk that it would lie on, or name a file on another one";
+/** What to do, by the system's code. */
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: DISK_IS_FULL,
+  EDQUOT: DISK_IS_FULL,
+  EROFS: "Its disk is mounted read-only: name a file on another one",
+  ENAMETOOLONG: "Name a file whose name is shorter",
+};
+
+/** What to do about a file that the system does not take. */
+export function hintForFile(error: unknown): string {
+  return HINTS[errorCode(error)] ?? "Its folder must exist, and you must be allowed to write there";
+}
+
 /**
  * Writes a file in one step: a reader sees the old one or the new one, and a link in its place is replaced.
  *
@@ -26,7 +40,7 @@ export async function replaceFile(
   const refusal = (cause: unknown, more = "") =>
     failure(`${describeError(cause)}${more}`, {
       cause,
-      hint: "Its folder must exist, and you must be allowed to write there",
+      hint: hintForFile(cause),
     });
   const part = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
   let file;

@@ -4,7 +4,7 @@
  *
  * @see https://github.com/prometheus/node_exporter#textfile-collector
  */
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { describeError } from "../errors.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
@@ -58,17 +58,20 @@ async function mergeIntoFile(path: string, metrics: string): Promise<string[]> {
 }
 
 /**
- * Whether the file at `path` can be written: what is there is read, and another name beside it is written and taken
- * away.
+ * Whether the file at `path` can be written: what is there is read, and written under another name beside it, which is
+ * taken away.
  *
  * @returns What was found, as a sentence. @throws the system's error.
  */
 export async function tryMetricsFile(path: string): Promise<string> {
   const previous = await readPrevious(path);
   const temporary = `${path}.${process.pid}.tmp`;
-  const file = await open(temporary, "w", 0o644);
-  await file.close();
-  await rm(temporary, { force: true });
+  try {
+    // A full disk takes the name of a file, and no byte.
+    await writeFile(temporary, previous === "" ? "# checked\n" : previous, { mode: 0o644, flush: true });
+  } finally {
+    await rm(temporary, { force: true });
+  }
   return previous === "" ? `"${path}" can be written` : `"${path}" exists and can be replaced`;
 }
 

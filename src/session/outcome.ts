@@ -22,7 +22,9 @@ export async function keepReport(report: RunReport, { repository, log, signal }:
     await storeManualRun(repository, report, { signal });
   } catch (error) {
     signal.throwIfAborted();
-    log.warn("report of the run is not stored", { error: describeError(error) });
+    // What status says is in the store.
+    const hint = "status does not know of this run; its exit code, its log and what notify sends do";
+    log.warn("report of the run is not stored", { error: describeError(error), hint });
   }
 }
 

@@ -88,9 +88,19 @@ export function probesOf(config: Config, context: ProbeContext): Probe[] {
     });
   }
   const { textfile } = prometheus ?? {};
-  if (textfile !== undefined) probes.push({ check: "textfile", run: () => tryMetricsFile(textfile) });
+  if (textfile !== undefined) probes.push({ check: "textfile", run: () => tryTextfile(textfile) });
   if (process.platform !== "win32") probes.push(...modeProbes(config)); // Windows has no such modes.
   return probes;
+}
+
+async function tryTextfile(path: string): Promise<string> {
+  try {
+    return await tryMetricsFile(path);
+  } catch (error) {
+    throw new CheckFailure(`"${path}" cannot be written: ${describeError(error)}`, {
+      hint: "Its folder must exist, have room, and be writable for the user that runs this program",
+    });
+  }
 }
 
 /** Pushes a line with the labels of a run: what Loki refuses here it would refuse in a run too. */

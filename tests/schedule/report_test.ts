@@ -1,3 +1,4 @@
+import { hintForFile } from "../../src/cli/output_file.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parseConfig } from "../../src/config/config.ts";
 import { compactInstant } from "../../src/archive/layout.ts";
@@ -171,6 +172,9 @@ bucket: ${folder}/bucket
     assertEquals(refused.code, 1);
     assertStringIncludes(refused.err, "Cannot write the report to");
     assertStringIncludes(refused.err, "you must be allowed to write there");
+    const long = await run("report", config, "--output", `${folder}/${"x".repeat(300)}.html`);
+    assertStringIncludes(long.err, "Name a file whose name is shorter");
+    assertEquals(hintForFile(Object.assign(new Error(), { code: "ENOSPC" })).startsWith("Make room on the disk"), true);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

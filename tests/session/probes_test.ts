@@ -157,6 +157,10 @@ Deno.test("probesOf() tries the textfile's folder and leaves nothing there", asy
     await assertRejects(() => ask(file, "textfile"), Error, "ENOENT");
     await Deno.mkdir(`${folder}/metrics`);
     assertEquals(await ask(file, "textfile"), `"${path}" can be written`);
+    // Under the name that is tried, a disk that takes names and no bytes.
+    await Deno.symlink("/dev/full", `${path}.${Deno.pid}.tmp`);
+    const full = await assertRejects(() => ask(file, "textfile"), Error, `"${path}" cannot be written: ENOSPC`);
+    assertStringIncludes(hintOf(full) ?? "", "have room");
     assertEquals(await Array.fromAsync(Deno.readDir(`${folder}/metrics`)), []);
   });
 });

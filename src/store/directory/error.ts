@@ -79,7 +79,10 @@ export function directoryError(error: unknown, place: DirectoryPlace): StoreErro
       key: place.key,
     }, { cause: error });
   }
-  const [meaning, hint] = code === "ENAMETOOLONG" ? explainLongName(place) : MEANING[code] ?? [describeError(error)];
+  // The system's own words begin with the code.
+  const [meaning, hint] = code === "ENAMETOOLONG"
+    ? explainLongName(place)
+    : MEANING[code] ?? [describeError(error).replace(`${code}: `, "")];
   return new StoreError(`Cannot ${place.action} ${subject}: ${code}, ${meaning}`, { code, key: place.key }, {
     cause: error,
     hint: hint?.replace("PATH", `"${place.path}"`),

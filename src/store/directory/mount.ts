@@ -153,8 +153,12 @@ export async function tryStateFolder(stateFolder: string): Promise<void> {
   const folder = join(stateFolder, NOTES_FOLDER);
   await fs.mkdir(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, `check-${randomUUID()}.tmp`);
-  await fs.writeFile(path, "", { mode: 0o600 });
-  await fs.rm(path);
+  try {
+    // A full disk takes the name of a file, and no byte.
+    await fs.writeFile(path, "checked\n", { mode: 0o600, flush: true });
+  } finally {
+    await fs.rm(path, { force: true });
+  }
 }
 
 /** The number of the file system that a path lies on; undefined where there is no such path. */

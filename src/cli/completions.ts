@@ -49,6 +49,13 @@ function valueOf({ value, values }: Flag): "nothing" | "file" | "text" | readonl
   return values ?? (["FILE", "FOLDER", "PATH"].includes(value) ? "file" : "text");
 }
 
+/** What stands in the place of a command. */
+const OTHER_FIRST_WORDS = [
+  { name: "help", summary: "show all commands, or the options of one" },
+  { name: "--help", summary: "show all commands" },
+  { name: "--version", summary: "show the version" },
+];
+
 /** The words that an operand may be. */
 function wordsOf(command: Command): string[] {
   return operandsOf(command).flatMap(({ values = [] }) => values);
@@ -63,19 +70,28 @@ function forBash(commands: readonly DescribedCommand[]): string {
   const cases = commands.map(({ command }) => {
     const flags = flagsOf(command).map((flag) => `--${flag.name}`).join(" ");
     const words = wordsOf(command);
-    return `    ${command.name}) flags="${flags}"${words.length === 0 ? "" : `; words="${words.join(" ")}"`} ;;`;
+    const more = words.length === 0 ? "" : `; words="${words.join(" ")}"`;
+    return `    ${command.name}) flags="${flags}"${more}${command.needsNoConfig === true ? "; files=no" : ""} ;;`;
   });
+  const names = commands.map(({ command }) => command.name);
+  const firstWords = [...names, ...OTHER_FIRST_WORDS.map(({ name }) => name)].join(" ");
   return `_couchdb_backup_files() {
   # A name may have spaces in it.
   local IFS=$'\\n'
   COMPREPLY+=($(compgen -f -- "$1"))
 }
 _couchdb_backup() {
-  local flags="" words="" current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
+  local flags="" words="" files="" current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "${commands.map(({ command }) => command.name).join(" ")}" -- "$current"))
+    COMPREPLY=($(compgen -W "${firstWords}" -- "$current"))
     return
+  fi
+  # Of --flag=value bash makes three words.
+  if [ "$current" = "=" ]; then
+    current=""
+  elif [ "$previous" = "=" ]; then
+    previous="\${COMP_WORDS[COMP_CWORD-2]}"
   fi
   case "$previous" in
 ${values.join("\n")}
@@ -88,12 +104,13 @@ ${values.join("\n")}
   fi
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
+    help) words="${names.join(" ")}"; files=no ;;
   esac
   case "$current" in
     -*) COMPREPLY=($(compgen -W "$flags" -- "$current")) ;;
     *)
       COMPREPLY=($(compgen -W "$words" -- "$current"))
-      _couchdb_backup_files "$current"
+      if [ -z "$files" ]; then _couchdb_backup_files "$current"; fi
       ;;
   esac
 }
@@ -103,7 +120,8 @@ complete -o filenames -F _couchdb_backup couchdb-backup
 
 function forZsh(commands: readonly DescribedCommand[]): string {
   const quote = (text: string) => text.replaceAll("'", "'\\''").replaceAll(/[\[\]:]/g, "\\$&");
-  const names = commands.map(({ summary, command }) => `    '${command.name}:${quote(summary)}'`);
+  const described = commands.map(({ summary, command: { name } }) => ({ name, summary }));
+  const names = [...described, ...OTHER_FIRST_WORDS].map(({ name, summary }) => `    '${name}:${quote(summary)}'`);
   const action = (flag: Flag) => {
     const value = valueOf(flag);
     if (value === "nothing") return "";
@@ -111,11 +129,17 @@ function forZsh(commands: readonly DescribedCommand[]): string {
   };
   const cases = commands.map(({ command }) => {
     const flags = flagsOf(command).map((flag) =>
-      `'${flag.repeated ? "*" : ""}--${flag.name}[${quote(flag.summary)}]${action(flag)}'`
+      `'${flag.repeated ? "*" : ""}--${flag.name}${flag.value === undefined ? "" : "="}[${quote(flag.summary)}]${
+        action(flag)
+      }'`
     );
     const words = wordsOf(command);
-    const first = words.length === 0 ? "" : ` '1:what:(${words.join(" ")})'`;
-    return `    ${command.name}) _arguments ${flags.join(" ")}${first} '*:file:_files' ;;`;
+    // In place of such a word there may be the config.
+    const alternative = `{_alternative "words:what:(${words.join(" ")})" "files:file:_files"}`;
+    const operands = command.needsNoConfig === true
+      ? ` '1:what:(${words.join(" ")})'`
+      : `${words.length === 0 ? "" : ` '1:what:${alternative}'`} '*:file:_files'`;
+    return `    ${command.name}) _arguments ${flags.join(" ")}${operands} ;;`;
   });
   return `#compdef couchdb-backup
 _couchdb_backup() {
@@ -131,6 +155,7 @@ ${names.join("\n")}
   (( CURRENT-- ))
   case $command in
 ${cases.join("\n")}
+    help) _arguments '1:command:(${described.map(({ name }) => name).join(" ")})' ;;
   esac
 }
 _couchdb_backup "$@"
@@ -145,14 +170,29 @@ function forFish(commands: readonly DescribedCommand[]): string {
     if (value === "file") return " -r";
     return value === "text" ? " -x" : ` -x -a '${value.join(" ")}'`;
   };
+  const first = (word: string, summary: string) =>
+    `complete -c couchdb-backup -n __couchdb_backup_begins -f -a ${word} -d '${quote(summary)}'`;
+  const others = OTHER_FIRST_WORDS.map(({ name, summary }) => first(name, summary));
   const lines = commands.flatMap(({ summary, command }) => {
-    const isCalled = `complete -c couchdb-backup -n '__fish_seen_subcommand_from ${command.name}'`;
+    const isCalled = `complete -c couchdb-backup -n '__couchdb_backup_is ${command.name}'`;
     const words = wordsOf(command);
     return [
-      `complete -c couchdb-backup -n __fish_use_subcommand -f -a ${command.name} -d '${quote(summary)}'`,
+      first(command.name, summary),
+      ...command.needsNoConfig === true ? [`${isCalled} -f`] : [],
       ...words.length === 0 ? [] : [`${isCalled} -a '${words.join(" ")}'`],
       ...flagsOf(command).map((flag) => `${isCalled} -l ${flag.name}${argument(flag)} -d '${quote(flag.summary)}'`),
     ];
   });
-  return `${lines.join("\n")}\n`;
+  const names = commands.map(({ command }) => command.name).join(" ");
+  return `function __couchdb_backup_is
+  # The command is the first word, and no task or file of that name behind it.
+  set -l words (commandline -opc)
+  test (count $words) -gt 1; and test "$words[2]" = "$argv[1]"
+end
+function __couchdb_backup_begins
+  test (count (commandline -opc)) -eq 1
+end
+${[...lines, ...others].join("\n")}
+complete -c couchdb-backup -n '__couchdb_backup_is help' -f -a '${names}'
+`;
 }

@@ -411,6 +411,10 @@ Deno.test("main() prints its help and version on stdout, and its usage on stderr
   for (const text of ["couchdb-backup backup [<config>] [options]", "--database NAME", "--resume", "--json"]) {
     assertStringIncludes(out, text);
   }
+  for (const args of [["help", "backup"], ["help", "--json", "backup"]]) assertEquals((await run(args)).out, out);
+  const unknown = await run(["help", "bakcup"]);
+  assertEquals(unknown.code, 2);
+  assertStringIncludes(unknown.err, 'There is no command "bakcup"\n  Did you mean "backup"?');
   assertEquals((await run(["--version"])).out, `couchdb-backup ${VERSION}\n`);
   const bare = await run([]);
   assertEquals([bare.code, bare.out], [2, ""]);

@@ -1,5 +1,5 @@
 /** The printed completions in the shells they are for. Needs bash, zsh and fish: scripts/ci/shells.sh. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { main } from "../../src/cli/cli.ts";
 import { outputTo } from "../fakes/output.ts";
 
@@ -43,6 +43,14 @@ Deno.test("completions for bash complete commands and the flags of each", async 
   assertEquals(await complete("list", "--log-format", "j"), "json journald");
   assertEquals(await complete("list", "--config", "deno.j"), "deno.json");
   assertEquals(await complete("restore", "--id", "d"), "", "nobody can guess an id");
+  // As bash takes --flag=value apart.
+  assertEquals(await complete("list", "--log-format", "="), "auto terminal plain json journald");
+  assertEquals(await complete("list", "--log-format", "=", "j"), "json journald");
+  assertEquals(await complete("report", "--output", "=", "deno.j"), "deno.json");
+  assertEquals(await complete("help", "test"), "test-restore");
+  assertEquals(await complete("he"), "help");
+  assertEquals(await complete("--v"), "--version");
+  assertEquals(await complete("completions", "de"), "", "it takes no config");
 });
 
 Deno.test("completions for bash complete a file whose name has spaces as one", async () => {
@@ -71,6 +79,11 @@ Deno.test("completions for fish complete commands and the flags of each", async 
   assertEquals(await complete("couchdb-backup list dat"), ["databases"]);
   assertEquals(await complete("couchdb-backup list --log-format j"), ["journald", "json"]);
   assertEquals(await complete("couchdb-backup restore --id d"), [""], "nobody can guess an id");
+  assertEquals(await complete("couchdb-backup plan --task list --si"), [""], "a task may be called as a command is");
+  assertEquals(await complete("couchdb-backup list --si"), ["--since", "--sizes"]);
+  assertEquals(await complete("couchdb-backup help test"), ["test-restore"]);
+  assertEquals(await complete("couchdb-backup --v"), ["--version"]);
+  assertEquals(await complete("couchdb-backup completions "), ["bash", "fish", "zsh"], "it takes no config");
 });
 
 Deno.test("completions for zsh are a script that zsh accepts", async () => {
@@ -78,6 +91,9 @@ Deno.test("completions for zsh are a script that zsh accepts", async () => {
   try {
     await Deno.writeTextFile(file, await completions("zsh"));
     assertEquals(await run("zsh", "-n", file), "");
+    const text = await Deno.readTextFile(file);
+    assertMatch(text, /'--log-format=\[.*?\]:FORMAT:\(auto /, "as --flag value, and as --flag=value");
+    assertMatch(text, /^ +list\) .*'1:what:\{_alternative .*"files:file:_files"\}'/m, "list also takes a config");
   } finally {
     await Deno.remove(file);
   }

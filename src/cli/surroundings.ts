@@ -61,6 +61,14 @@ export const ENVIRONMENT: readonly Surrounding[] = [
     summary: "proxies, in these or in small letters; docs/tls-and-proxies.md",
   },
   {
+    names: ["DENO_CERT", "DENO_TLS_CA_STORE", "SSL_CERT_FILE"],
+    summary: "authorities to trust, where no ca_file of the config names them; docs/tls-and-proxies.md",
+  },
+  {
+    names: ["TZ"],
+    summary: "the zone of schedules and dates, if neither a task nor its cron names one, such as Europe/Berlin",
+  },
+  {
     names: ["STATE_DIRECTORY", "XDG_STATE_HOME"],
     summary: "where the program remembers bucket folders that it has written to: systemd's state folder of the unit, " +
       "else below the user's, ~/.local/state unless set",

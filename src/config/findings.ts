@@ -183,6 +183,13 @@ export function warningsOf(
         "secret key, and nobody can open what is sealed to it alone",
     );
   }
+  const ofPushgateway = (["instance", "ca_file"] as const).filter((key) =>
+    document.prometheus?.textfile !== undefined && document.prometheus[key] !== undefined
+  );
+  for (const key of ofPushgateway) {
+    const { line, column } = placeOf(["prometheus", key], "key");
+    warnings.push(`${file}:${line}:${column}: Key "prometheus.${key}" has no effect on a textfile`);
+  }
   if (document.bucket.startsWith("s3:")) return warnings;
   const withoutEffect = S3_KEYS.filter((key) => document[key] !== undefined).map((key) => {
     const { line, column } = placeOf([key], "key");

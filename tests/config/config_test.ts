@@ -308,6 +308,15 @@ Deno.test("parseConfig() keeps a file:// bucket and warns of the keys that are S
   assertEquals(told.toSorted(), keys.map((text) => text.split(":")[0]).toSorted());
 });
 
+Deno.test("parseConfig() warns of the keys of prometheus that are a Pushgateway's", () => {
+  const warningsFor = (keys: string) => parse(`${DATABASE}${TASK}${BUCKET}prometheus: {${keys}}\n`).warnings;
+  assertEquals(warningsFor("textfile: a.prom, per_database: true, instance: b, ca_file: ca.pem"), [
+    'cfg.yaml:4:52: Key "prometheus.instance" has no effect on a textfile',
+    'cfg.yaml:4:65: Key "prometheus.ca_file" has no effect on a textfile',
+  ]);
+  assertEquals(warningsFor('pushgateway: "http://p:9091", instance: b, ca_file: ca.pem'), []);
+});
+
 Deno.test("parseConfig() says where keys may be when neither the config nor the environment has any", () => {
   const sourcesIn = (env: Record<string, string>) => parse(`${DATABASE}${TASK}${BUCKET}`, env).bucket.keySources;
   assertEquals(sourcesIn({ AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "key" }), undefined);

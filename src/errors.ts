@@ -252,6 +252,10 @@ const FATAL_CODE = new Set([
   "InvalidAccessKeyId",
   "SignatureDoesNotMatch",
   "ExpiredToken",
+  "InvalidToken",
+  "TokenRefreshRequired",
+  // The region is another one.
+  "AuthorizationHeaderMalformed",
   "PermanentRedirect",
   "EDQUOT",
   "ENOSPC",

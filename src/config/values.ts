@@ -192,7 +192,10 @@ export function hasDots(path: string): boolean {
 
 const FOLDERS = "must be the names of folders, such as backup/ippbx";
 /** Folders below the bucket, perhaps none. */
-export const folders: z.ZodType<string> = z.string({ error: FOLDERS }).refine((value) => !hasDots(value), {
+export const folders: z.ZodType<string> = z.string({
+  // YAML takes a folder of digits for a number.
+  error: ({ input }) => typeof input === "number" ? `${FOLDERS}; put it in quotes` : FOLDERS,
+}).refine((value) => !hasDots(value), {
   error: `must have no "." or ".." between its slashes`,
 });
 

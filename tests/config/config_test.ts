@@ -686,7 +686,7 @@ ${BUCKET}`,
     message: [
       '3:9: Key "bucket" is "file:///a/../b", must have no "." or ".." between its slashes',
       '4:9: Key "prefix" is "../x", must have no "." or ".." between its slashes',
-      '5:9: Key "suffix" is 7, must be the names of folders, such as backup/ippbx',
+      '5:9: Key "suffix" is 7, must be the names of folders, such as backup/ippbx; put it in quotes',
     ],
   },
   {
@@ -818,6 +818,14 @@ ${BUCKET}`,
       '1:36: Key "database.login" is 12, must be text; put it in quotes',
       '1:50: Key "database.password" is a number, must be text; put it in quotes',
       '5:9: Key "secret" is a list, must be text; put it in quotes',
+    ],
+  },
+  {
+    what: "a folder of digits",
+    text: `${DATABASE}${TASK}${BUCKET}prefix: 2026\nsuffix: [a]\n`,
+    message: [
+      '4:9: Key "prefix" is 2026, must be the names of folders, such as backup/ippbx; put it in quotes',
+      '5:9: Key "suffix" is a list, must be the names of folders, such as backup/ippbx',
     ],
   },
 ];

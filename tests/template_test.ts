@@ -146,7 +146,7 @@ Deno.test("template.yaml's state machine tries to plan and to summarise for hour
     );
     const seconds = waits.reduce((sum, one) => sum + one);
     assertEquals([MaxAttempts, MaxDelaySeconds, seconds], [12, 900, 8100]);
-    // CouchDB locks an address out at the fifth refused login within five minutes.
+    // CouchDB locks a login out at the fifth refused login within five minutes.
     assert(waits[0]! + waits[1]! + waits[2]! > 300);
   }
 });

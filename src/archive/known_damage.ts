@@ -47,6 +47,27 @@ export async function readKnownDamage(
   return new Map(Object.entries(found?.damaged ?? {}));
 }
 
+/** The same for all databases of a run, which read it once. */
+export class KnownDamageOfRun {
+  #reading: Promise<KnownDamage> | undefined;
+
+  /**
+   * What is known.
+   *
+   * @param options.signal That of the run: what ends one database must not end it for the others.
+   * @throws As {@linkcode readKnownDamage} does; whoever asks next then reads it once more.
+   */
+  async read(repository: Repository, options: StoreCallOptions & { log: Log }): Promise<KnownDamage> {
+    const reading = this.#reading ??= readKnownDamage(repository, options);
+    try {
+      return await reading;
+    } catch (error) {
+      if (this.#reading === reading) this.#reading = undefined;
+      throw error;
+    }
+  }
+}
+
 /**
  * Notes what a verification has found.
  *

@@ -5,6 +5,7 @@
  * against those before it, which are done.
  */
 import * as z from "zod";
+import { KnownDamageOfRun } from "../archive/known_damage.ts";
 import type { DatabaseReport } from "../archive/report.ts";
 import { counted } from "../counts.ts";
 import { UsageError } from "../errors.ts";
@@ -75,7 +76,12 @@ const placeSchema: z.ZodType<Place> = z.object({
  *
  * @throws What may heal by itself, where nothing was done before it: the same call can be made again.
  */
-export async function backupBatch(context: RoundsContext, run: RunOfElapse, step: BatchStep): Promise<BatchRound> {
+export async function backupBatch(
+  alone: RoundsContext,
+  run: RunOfElapse,
+  step: BatchStep,
+): Promise<BatchRound> {
+  const context: RoundsContext = { ...alone, damage: new KnownDamageOfRun() };
   const { databases, broken, why } = step;
   const place = readPlace(step);
   if (broken > 0 && await passOverDone(context, run, { place, databases })) return result(place, step, { rest: true });

@@ -3,6 +3,7 @@
  * database is backed up in database.ts. In: the config's tasks. Out: a report. One database's failure is noted in the
  * report and never stops the others.
  */
+import { KnownDamageOfRun } from "../../archive/known_damage.ts";
 import { type DatabaseReport, isTaskSaved, type RunReport, type TaskReport } from "../../archive/report.ts";
 import { requireCodec, requireSeal } from "../../codec/codec.ts";
 import { formatIsoDate } from "../../dates.ts";
@@ -71,9 +72,9 @@ export async function runBackup(
   }
   const couchVersion = await context.couch.serverVersion({ signal: context.signal });
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
-  const { rest = new Rest() } = context;
+  const { rest = new Rest(), damage = new KnownDamageOfRun() } = context;
   const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });
-  const running: Run = { ...context, couchVersion, cluster, rest, infos, fatal: undefined };
+  const running: Run = { ...context, couchVersion, cluster, rest, damage, infos, fatal: undefined };
   const ended: EndedTask[] = [];
   try {
     for (const selection of selections) ended.push(await backupTask(running, selection, options));

@@ -121,7 +121,7 @@ export class DocumentCounts {
       this.hasCopies
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
-    // One alone first: where the login is refused, as many as there are would lock the address out at once.
+    // One alone first: where the login is refused, as many as there are would lock it out at once.
     const first = await ask();
     const others = Array.from({ length: Math.min(questions, this.#questions) - 1 }, ask);
     const infos = [first, ...await Promise.all(others)];

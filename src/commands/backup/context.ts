@@ -1,4 +1,5 @@
 /** What a backup works with: what it is given, and what a run adds to it. */
+import type { KnownDamageOfRun } from "../../archive/known_damage.ts";
 import type { Repository } from "../../archive/repository.ts";
 import type { ClusterTimes, ClusterWatch } from "../../couchdb/cluster.ts";
 import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
@@ -35,6 +36,8 @@ export interface RunContext {
   clusterTimes?: ClusterTimes | undefined;
   /** What is owed to CouchDB by databases of other tasks. @default nothing is */
   rest?: Rest | undefined;
+  /** What `verify` has found damaged, where several calls are one run. @default it is read for this call */
+  damage?: KnownDamageOfRun | undefined;
 }
 
 /** An outside observer that waits for the end of what has begun. Every method returns at once and never throws. */
@@ -63,6 +66,7 @@ export interface Run extends RunContext {
   /** The nodes of CouchDB's cluster. */
   cluster: ClusterWatch;
   rest: Rest;
+  damage: KnownDamageOfRun;
   /** Properties of databases, asked for together. */
   infos: DatabaseInfos;
   /** What every further database would meet as well; they are reported as failed without being tried. */

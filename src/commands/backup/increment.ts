@@ -7,7 +7,7 @@ import { counted } from "../../counts.ts";
 import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
-import { type KnownDamage, readKnownDamage } from "../../archive/known_damage.ts";
+import type { KnownDamage } from "../../archive/known_damage.ts";
 import type { DatabaseProperties, Manifest, Origin, ParentLink } from "../../archive/manifest.ts";
 import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
@@ -74,7 +74,6 @@ export class IncrementShare {
   /** Whether CouchDB says how many changes follow; undefined before it was asked. */
   hasPending: boolean | undefined;
   #hasSaid = false;
-  #damage: Promise<KnownDamage> | undefined;
   #fulls = 0;
   readonly #most: number;
 
@@ -87,18 +86,6 @@ export class IncrementShare {
   static ofOne(runAndDatabase: string): IncrementShare {
     const isChosen = createHash("sha256").update(runAndDatabase).digest().readUInt32BE() < MOST_FOR_CHANGES * 2 ** 32;
     return new IncrementShare(0, isChosen ? 1 : 0);
-  }
-
-  /** What `verify` has found damaged; it is read once a run. */
-  async knownDamage({ repository, log, signal }: Pick<Run, "repository" | "log" | "signal">): Promise<KnownDamage> {
-    const reading = this.#damage ??= readKnownDamage(repository, { log, signal });
-    try {
-      return await reading;
-    } catch (error) {
-      // The next database asks once more.
-      if (this.#damage === reading) this.#damage = undefined;
-      throw error;
-    }
   }
 
   /** Logs why a full backup is made; a reason that holds for the whole server is logged once. */
@@ -153,8 +140,8 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   if (differs !== undefined) return { kind: "full", reason: differs };
   const { overlap } = previous.feed!;
   const known = new KnownRows(overlap!);
-  // Not ended with this database: it is read for all.
-  const damage = share.knownDamage(context);
+  const damage = context.damage.read(context.repository, context);
+  // Who waits for it hears of its failure; where the feed has failed before, nobody does.
   damage.catch(() => {});
   const [base, page] = await allOrNone((signal) => [
     followBase({ ...context, signal }, { ...found, known, damage }),

@@ -182,7 +182,7 @@ export class DocumentRestore {
 
   /**
    * Writes when there is a slot for it, which one that has failed gives on before the signal tells of that: where a login
-   * is refused, another request would be one failed login more, and CouchDB locks an address out for some.
+   * is refused, another request would be one failed login more, and CouchDB locks a login out at an address for some.
    */
   async #inTurn(write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     await this.#slots.within(async () => {

@@ -701,7 +701,7 @@ Deno.test("backup() stops asking, in all tasks, when CouchDB refuses the login m
   const [, tried, untried] = report.tasks[0]!.databases.map(({ error = "" }) => error);
   assertEquals(untried, `Not tried, as it would fail like the one before: ${tried}`);
   const refused = fake.requests.slice(before).filter(({ status }) => status === 401);
-  // CouchDB locks an address out after five failed logins.
+  // CouchDB locks a login out after five failed logins.
   assert(refused.length <= 4, `${refused.length} refused requests`);
   // The one before it, which was in hand, is still completed.
   const later = fake.requests.slice(before).filter(({ number }) => number > refused.at(-1)!.number);

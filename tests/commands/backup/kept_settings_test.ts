@@ -334,7 +334,7 @@ Deno.test("backup() of unchanged databases stops asking when CouchDB refuses the
   const since = place.fake.requests.length;
   const reports = await place.runAll(names, { ...request, day: 4 });
   assertEquals(reports.filter(({ status }) => status === "complete").length, 8);
-  // CouchDB locks an address out after five failed logins.
+  // CouchDB locks a login out after five failed logins.
   const refused = place.fake.requests.slice(since).filter(({ status }) => status === 401);
   assert(refused.length <= 4, `${refused.length} refused requests`);
 });

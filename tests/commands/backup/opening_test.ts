@@ -130,7 +130,7 @@ for (const increments of [undefined, { most: 14 }]) {
       const since = fake.requests.length;
       const failed = (await run({}, 4)).filter(({ status }) => status === "failed");
       const refused = fake.requests.slice(since).filter(({ status }) => status === 401);
-      // CouchDB locks an address out after five failed logins.
+      // CouchDB locks a login out after five failed logins.
       assert(refused.length <= parallel, `${refused.length} refused requests with parallel: ${parallel}`);
       for (const { error = "" } of failed) assertStringIncludes(error, "401");
       const untried = failed.filter(({ error = "" }) => error.startsWith("Not tried, as it would fail like the one"));

@@ -160,7 +160,7 @@ Deno.test("restore() asks again for the rows alone that fail for the moment, and
   assertEquals(asked, [20, ...Array.from({ length: QUICK_RETRY.attempts - 1 }, () => 1)]);
 });
 
-Deno.test("restore() does not repeat a 401, for CouchDB locks the address out", async () => {
+Deno.test("restore() does not repeat a 401, for CouchDB locks the login out", async () => {
   await using setup = await setUpRestore();
   const { server } = setup;
   server.faults.add({ endpoint: "_bulk_docs", times: 99, fault: { kind: "answer", status: 401 } });

@@ -1,12 +1,13 @@
 /**
- * Which backups `verify --all` has found damaged, and has not found sound again since. In: what it has looked at. Out: the
- * same, for whoever would rely on them: `expire` keeps what would stay if they were not there, and no increment builds on
- * them. One object of the store: `_store/<suffix>/damaged.json`.
+ * Which backups `verify --all` or `test-restore` has found damaged, and `verify --all` has not found sound again since.
+ * In: what they have looked at. Out: the same, for whoever would rely on them: `expire` keeps what would stay if they were
+ * not there, and no increment builds on them. One object of the store: `_store/<suffix>/damaged.json`.
  *
  * That a backup is in here never lets anything be deleted: who is in doubt relies on less.
  */
 import * as z from "zod";
 import { jsonBytes } from "../json/indented.ts";
+import { ArchiveError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
@@ -20,7 +21,7 @@ const MOST_KEPT = 10_000;
 const MOST_BYTES = 16 << 20;
 /**
  * The damaged backups of a repository: the paths of their manifests below the config's prefix, and when each was found to
- * be damaged, in UTC. What is wrong `verify` says; of a sealed backup that may name documents.
+ * be damaged, in UTC. What is wrong the command says; of a sealed backup that may name documents.
  */
 export type KnownDamage = ReadonlyMap<string, string>;
 
@@ -38,12 +39,38 @@ export async function readKnownDamage(
   repository: Repository,
   { log, ...options }: StoreCallOptions & { log: Log },
 ): Promise<KnownDamage> {
+  const found = await look(repository, options);
+  if (found === undefined) {
+    log.warn("what was found damaged is unknown: the next verify --all finds it anew", { key: keyOf(repository) });
+  }
+  return found ?? new Map();
+}
+
+/**
+ * The same for who deletes: what was kept because of a damaged backup must not go because the list is unreadable.
+ *
+ * @throws ArchiveError when there is a list and it cannot be used; StoreError when the store fails.
+ */
+export async function requireKnownDamage(repository: Repository, options: StoreCallOptions): Promise<KnownDamage> {
+  const found = await look(repository, options);
+  if (found !== undefined) return found;
   const key = keyOf(repository);
-  const tell = () => log.warn("what verify has found is unknown: the next verify --all finds it anew", { key });
-  const { found, problem } = await ifInReach(
-    readJson(repository.store, key, { ...options, mostBytes: MOST_BYTES, schema, onUnusable: tell }),
+  throw new ArchiveError(
+    `Cannot tell which backups were found damaged: "${repository.locate(key)}" cannot be used, so nothing is deleted`,
+    { key },
+    { hint: "Run couchdb-backup verify --all: it looks at all backups, and writes that object anew" },
   );
-  if (problem !== undefined) tell();
+}
+
+/** What is known; undefined where there is something, and it is no list or is not given out. */
+async function look(repository: Repository, options: StoreCallOptions): Promise<KnownDamage | undefined> {
+  let isUsable = true;
+  const onUnusable = () => void (isUsable = false);
+  const limits = { ...options, mostBytes: MOST_BYTES };
+  const { found, problem } = await ifInReach(
+    readJson(repository.store, keyOf(repository), { ...limits, schema, onUnusable }),
+  );
+  if (problem !== undefined || !isUsable) return undefined;
   return new Map(Object.entries(found?.damaged ?? {}));
 }
 
@@ -69,7 +96,7 @@ export class KnownDamageOfRun {
 }
 
 /**
- * Notes what a verification has found.
+ * Notes what was found. A list that cannot be used is written anew, whatever that is.
  *
  * @param findings By the path of the manifest. What is not among them stays as it was.
  * @throws StoreError when it cannot be stored.
@@ -77,15 +104,15 @@ export class KnownDamageOfRun {
 export async function noteDamage(
   repository: Repository,
   findings: ReadonlyMap<string, Finding>,
-  { at, ...options }: StoreCallOptions & { log: Log; at: Date },
+  { at, ...options }: StoreCallOptions & { at: Date },
 ): Promise<void> {
-  const before = await readKnownDamage(repository, options);
+  const before = await look(repository, options);
   const now = new Map(before);
   for (const [path, finding] of findings) {
     if (finding === "sound") now.delete(path);
     else if (!now.has(path)) now.set(path, at.toISOString());
   }
-  const isSame = now.size === before.size && [...now.keys()].every((path) => before.has(path));
+  const isSame = before?.size === now.size && [...now.keys()].every((path) => before.has(path));
   if (isSame) return;
   const damaged = Object.fromEntries([...now].slice(-MOST_KEPT));
   await repository.store.replace(keyOf(repository), jsonBytes({ damaged }), options);

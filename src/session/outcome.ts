@@ -78,14 +78,15 @@ export async function keepProof(
   for (const warning of await publishProof(config, { kind, proof, host, fetch })) log.warn("metrics", { warning });
 }
 
-/** Keeps which backups a verification has found damaged, for `expire` and increments. Its result does not depend on that. */
+/** Keeps which backups were found damaged, for `expire` and increments. The command's result does not depend on that. */
 export async function keepFindings(
   findings: ReadonlyMap<string, Finding>,
   { repository, log, now, signal }: SessionParts,
 ): Promise<void> {
+  if (findings.size === 0) return;
   try {
     const { noteDamage } = await import("../archive/known_damage.ts");
-    await noteDamage(repository, findings, { at: now(), log, signal });
+    await noteDamage(repository, findings, { at: now(), signal });
   } catch (error) {
     signal.throwIfAborted();
     log.warn("what was found damaged is not stored, so that expire and increments do not know of it", {

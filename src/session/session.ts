@@ -247,8 +247,13 @@ export class Session implements AsyncDisposable {
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const findings = new Map<string, Finding>();
-    const report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
-    await keepFindings(findings, this.#parts);
+    let report: VerifyAllReport;
+    try {
+      report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
+    } finally {
+      // What one that is interrupted has read is known all the same.
+      await keepFindings(findings, this.#parts);
+    }
     if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
   }
@@ -262,7 +267,13 @@ export class Session implements AsyncDisposable {
    */
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
-    const report = await testRestore(await this.restoreContext(), request);
+    const findings = new Map<string, Finding>();
+    let report: TestRestoreReport;
+    try {
+      report = await testRestore({ ...await this.restoreContext(), findings }, request);
+    } finally {
+      await keepFindings(findings, this.#parts);
+    }
     if (request.match === undefined) await keepProof({ kind: "test_restore", report }, this.#parts);
     return report;
   }

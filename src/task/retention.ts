@@ -140,10 +140,10 @@ export function decideRetention<Point extends RetentionPoint>(
 
 /** Keeps what stays where damaged backups count for nothing, too. */
 function keepAlso(decision: RetentionDecision, { keep, reasons, protections }: RetentionDecision): void {
-  if (decision.keep && decision.point.isDamaged) decision.reasons.push("verify has found it damaged");
+  if (decision.keep && decision.point.isDamaged) decision.reasons.push("it was found damaged");
   if (decision.keep || !keep) return;
   decision.keep = true;
-  decision.reasons = reasons.map((reason) => `${reason}, as verify has found others damaged`);
+  decision.reasons = reasons.map((reason) => `${reason}, as others were found damaged`);
   decision.protections = protections;
 }
 

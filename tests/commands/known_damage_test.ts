@@ -1,9 +1,11 @@
-/** What `verify --all` has found damaged: expire keeps what would stay without it, and no increment builds on it. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+/** What `verify --all` and `test-restore` have found damaged: expire keeps what would stay without it, and no increment builds on it. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { noteDamage, readKnownDamage } from "../../src/archive/known_damage.ts";
+import { dirname, join } from "node:path";
+import { noteDamage, readKnownDamage, requireKnownDamage } from "../../src/archive/known_damage.ts";
 import { Repository } from "../../src/archive/repository.ts";
+import { ArchiveError } from "../../src/errors.ts";
+import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
@@ -60,19 +62,19 @@ Deno.test("no increment builds on what verify --all has found damaged, and expir
 
   const known = await wouldExpire(fleet, 40);
   assert(known.expired < intact.expired, JSON.stringify(known));
-  assert(known.kept.includes("verify has found it damaged"), JSON.stringify(known));
-  assert(known.kept.some((reason) => /keep_last, as verify has found others damaged/.test(reason)));
+  assert(known.kept.includes("it was found damaged"), JSON.stringify(known));
+  assert(known.kept.some((reason) => /keep_last, as others were found damaged/.test(reason)));
   // Where somebody has brought the bytes back, the next verification says so.
   await alterFile(full.at(-2)!, flipByte);
   assertEquals(await verifyAll(fleet, { quick: true }), []);
-  assert((await wouldExpire(fleet, 40)).kept.includes("verify has found it damaged"), "--quick has read no byte");
+  assert((await wouldExpire(fleet, 40)).kept.includes("it was found damaged"), "--quick has read no byte");
   assertEquals(await verifyAll(fleet), []);
-  assert(!(await wouldExpire(fleet, 40)).kept.includes("verify has found it damaged"));
+  assert(!(await wouldExpire(fleet, 40)).kept.includes("it was found damaged"));
 
   await alterFile(full.at(-2)!, flipByte);
   await verifyAll(fleet, { match: [DATABASE] });
   const because = await backUp(fleet, 4);
-  assertStringIncludes(because!, "verify has found a backup that it would rely on damaged");
+  assertStringIncludes(because!, "a backup that it would rely on was found damaged");
   assertEquals(await backUp(fleet, 5), "incremental", "on the new full one");
 });
 
@@ -94,8 +96,61 @@ Deno.test("what verify has found is kept by backup: a later look at others forge
     assertEquals(found, [["a", at.toISOString()], ["b", later.toISOString()]]);
     await Deno.writeTextFile(`${folder}/bucket/p/_store/couchdb/damaged.json`, "{");
     assertEquals((await readKnownDamage(repository, options)).size, 0);
-    assert(log.lines.some(({ level, event }) => level === "warn" && event.includes("verify has found is unknown")));
+    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "so nothing is deleted");
+    assert(
+      log.lines.some(({ level, event }) => level === "warn" && event.includes("what was found damaged is unknown")),
+    );
+    await noteDamage(repository, new Map([["a", "sound"]]), { ...options, at });
+    assertEquals(
+      (await requireKnownDamage(repository, options)).size,
+      0,
+      "it is written anew, though nothing is damaged",
+    );
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("expire deletes nothing where the list of the damaged cannot be used, until verify --all has written it anew", async () => {
+  await using fleet = await setUpFleet(3, { tasks: TASKS });
+  for (const day of [0, 1, 2]) await backUp(fleet, day, { full: true });
+  const before = await wouldExpire(fleet, 40);
+  assert(before.expired > 0, JSON.stringify(before));
+  await using session = await fleet.open();
+  const { storeFolder, suffix } = session.repository;
+  const list = join(fleet.folder, "bucket", storeFolder, suffix, "damaged.json");
+  await Deno.mkdir(dirname(list), { recursive: true });
+  await Deno.writeTextFile(list, '{"damaged":');
+  const error = await assertRejects(() => wouldExpire(fleet, 40), ArchiveError);
+  assertStringIncludes(error.hint!, "verify --all");
+  assertEquals(await backUp(fleet, 3), "incremental", "a backup goes on");
+  assertEquals(await verifyAll(fleet), []);
+  assert((await wouldExpire(fleet, 40)).expired > 0);
+});
+
+Deno.test("what a verification that is interrupted has found damaged is kept", async () => {
+  await using fleet = await setUpFleet(3, { tasks: TASKS });
+  for (const day of [0, 1, 2]) await backUp(fleet, day, { full: true });
+  await alterFile((await chunksOf(fleet)).at(-1)!, flipByte);
+  const stop = new AbortController();
+  const databaseFinished = ({ ok }: { ok: boolean }) => void (ok || stop.abort(new Error("interrupted")));
+  await using session = await fleet.open();
+  const interrupted = session.with({ stop: stop.signal, progress: { ...SILENT_PROGRESS, databaseFinished } });
+  await assertRejects(() => interrupted.verifyAll(), Error, "interrupted");
+  assert((await wouldExpire(fleet, 40)).kept.some((reason) => reason === "it was found damaged"));
+});
+
+Deno.test("what test-restore has found damaged is kept, too, of a backup without content as well", async () => {
+  await using fleet = await setUpFleet(3, { tasks: TASKS });
+  for (const day of [0, 1]) await backUp(fleet, day, { full: true });
+  {
+    await using session = await fleet.open({ now: () => new Date(Date.now() + 2 * DAY_MS) });
+    const [report] = (await session.backup()).tasks[0]!.databases;
+    assertEquals([report!.kind, report!.documents], ["incremental", 0]);
+  }
+  await alterFile((await chunksOf(fleet)).at(-1)!, flipByte);
+  await using session = await fleet.open({ now: () => new Date(Date.now() + 2 * DAY_MS) });
+  assertEquals((await session.testRestore()).faulty.map(({ exit_code }) => exit_code), [12]);
+  assert((await wouldExpire(fleet, 40)).kept.includes("it was found damaged"));
+  assertStringIncludes((await backUp(fleet, 3))!, "a backup that it would rely on was found damaged");
 });

@@ -334,8 +334,9 @@ async function followBase(
   const isEmpty = previous.kind === "incremental" && previous.chunks.length === 0;
   const links = isEmpty ? parents : [own, ...parents];
   const found = await damage;
-  const damaged = links.find(({ path }) => found.has(path));
-  if (damaged !== undefined) return `verify has found a backup that it would rely on damaged, "${damaged.path}"`;
+  // Of one without content, too: it may be all that was looked at, and it can be no more damaged than its parents.
+  const damaged = [own, ...parents].find(({ path }) => found.has(path));
+  if (damaged !== undefined) return `a backup that it would rely on was found damaged, "${damaged.path}"`;
   const look = (one: ChainLink, signal: AbortSignal) => findGoneChunk(one, { signal });
   let at = 0;
   for await (const gone of loadAhead(links, look, { limit: LINKS_AT_ONCE, signal })) {

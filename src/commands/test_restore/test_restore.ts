@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import { openArchive } from "../../archive/archive.ts";
 import { explainUnusable } from "../../archive/damage.ts";
 import { findArchive } from "../../archive/find.ts";
+import type { Finding } from "../../archive/known_damage.ts";
 import { shortRun } from "../../archive/layout.ts";
 import { type BackupOfMoment, backupsOfMoment } from "../../archive/moment.ts";
 import { addParents } from "../../archive/parents.ts";
@@ -20,10 +21,18 @@ import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase } from "../../couchdb/scratch.ts";
 import { scratchName } from "../../couchdb/scratch_name.ts";
 import { DAY_MS } from "../../dates.ts";
-import { CouchError, describeError, EXIT, exitCodeOf, type StoreError, UsageError } from "../../errors.ts";
+import {
+  ArchiveError,
+  CouchError,
+  describeError,
+  EXIT,
+  exitCodeOf,
+  type StoreError,
+  UsageError,
+} from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
-import { joinKey } from "../../store/key.ts";
+import { joinKey, keyBelow } from "../../store/key.ts";
 import { matcherOf, mustNameSome } from "../../task/pattern.ts";
 import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
@@ -45,6 +54,8 @@ export interface TestRestoreContext extends RestoreContext {
   run: string;
   /** What `expire` has half deleted is looked at again after so long. @default three seconds */
   lookAgainMs?: number | undefined;
+  /** Gets which backups are damaged, by their paths below the prefix. @default nobody wants to know */
+  findings?: Map<string, Finding> | undefined;
 }
 
 /** What is to be restored for a test. */
@@ -168,6 +179,10 @@ export async function testRestore(
             if (failure !== undefined && undecided.take(found, failure)) return;
             report.backups++;
             report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+            // Whether these bytes are its own or those of what it builds on, `verify --all` says.
+            if (error instanceof ArchiveError) {
+              context.findings?.set(keyBelow(repository.prefix, suspect.key), "damaged");
+            }
           };
           const { folder, name: manifest, manifest: { run }, finishedAt } = point;
           const suspect = { database, key: joinKey(folder, manifest), run: shortRun(run), finishedAt };

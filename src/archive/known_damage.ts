@@ -15,7 +15,7 @@ import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
 import { ifInReach } from "./run_folder.ts";
 
-/** Where more are damaged it is not single backups that are: nobody needs a list to see that. */
+/** Where more are damaged it is not single backups that are: the list is cut, and says so. */
 const MOST_KEPT = 10_000;
 /** So many, with long names of databases. */
 const MOST_BYTES = 16 << 20;
@@ -28,7 +28,7 @@ export type KnownDamage = ReadonlyMap<string, string>;
 /** What was found of one backup: each byte that its manifest vouches for was read, or some of them are others. */
 export type Finding = "sound" | "damaged";
 
-const schema = z.object({ damaged: z.record(z.string(), z.iso.datetime()) });
+const schema = z.object({ damaged: z.record(z.string(), z.iso.datetime()), is_partial: z.boolean().optional() });
 
 /**
  * Reads what is known. What cannot be read counts for nothing known, and the log says so.
@@ -39,39 +39,49 @@ export async function readKnownDamage(
   repository: Repository,
   { log, ...options }: StoreCallOptions & { log: Log },
 ): Promise<KnownDamage> {
-  const found = await look(repository, options);
-  if (found === undefined) {
+  const { damage, isUsable } = await look(repository, options);
+  if (!isUsable) {
     log.warn("what was found damaged is unknown: the next verify --all finds it anew", { key: keyOf(repository) });
   }
-  return found ?? new Map();
+  return damage;
 }
 
 /**
  * The same for who deletes: what was kept because of a damaged backup must not go because the list is unreadable.
  *
- * @throws ArchiveError when there is a list and it cannot be used; StoreError when the store fails.
+ * @throws ArchiveError when there is a list and it cannot be used or lacks some; StoreError when the store fails.
  */
 export async function requireKnownDamage(repository: Repository, options: StoreCallOptions): Promise<KnownDamage> {
-  const found = await look(repository, options);
-  if (found !== undefined) return found;
+  const { damage, isPartial, isUsable } = await look(repository, options);
+  if (!isPartial) return damage;
   const key = keyOf(repository);
+  const why = isUsable ? "does not name all of them" : "cannot be used";
   throw new ArchiveError(
-    `Cannot tell which backups were found damaged: "${repository.locate(key)}" cannot be used, so nothing is deleted`,
+    `Cannot tell which backups were found damaged: "${repository.locate(key)}" ${why}, so nothing is deleted`,
     { key },
-    { hint: "Run couchdb-backup verify --all: it looks at all backups, and writes that object anew" },
+    { hint: "Run couchdb-backup verify --all: where it has looked at all backups, it writes that object anew" },
   );
 }
 
-/** What is known; undefined where there is something, and it is no list or is not given out. */
-async function look(repository: Repository, options: StoreCallOptions): Promise<KnownDamage | undefined> {
+/** What the object says. */
+interface Known {
+  damage: KnownDamage;
+  /** Whether others may be damaged that it does not name. */
+  isPartial: boolean;
+  /** False where there is an object that is no list, or is not given out. */
+  isUsable: boolean;
+}
+
+async function look(repository: Repository, options: StoreCallOptions): Promise<Known> {
   let isUsable = true;
   const onUnusable = () => void (isUsable = false);
   const limits = { ...options, mostBytes: MOST_BYTES };
   const { found, problem } = await ifInReach(
     readJson(repository.store, keyOf(repository), { ...limits, schema, onUnusable }),
   );
-  if (problem !== undefined || !isUsable) return undefined;
-  return new Map(Object.entries(found?.damaged ?? {}));
+  if (problem !== undefined) isUsable = false;
+  const damage = new Map(Object.entries(found?.damaged ?? {}));
+  return { damage, isPartial: !isUsable || found?.is_partial === true, isUsable };
 }
 
 /** The same for all databases of a run, which read it once. */
@@ -96,26 +106,30 @@ export class KnownDamageOfRun {
 }
 
 /**
- * Notes what was found. A list that cannot be used is written anew, whatever that is.
+ * Notes what was found.
  *
  * @param findings By the path of the manifest. What is not among them stays as it was.
+ * @param options `isOfAll`: whether each backup was looked at. A list that could not be used, or lacks some, is whole
+ * again then, and not before: else what it had named would count as sound.
  * @throws StoreError when it cannot be stored.
  */
 export async function noteDamage(
   repository: Repository,
   findings: ReadonlyMap<string, Finding>,
-  { at, ...options }: StoreCallOptions & { at: Date },
+  { at, isOfAll, ...options }: StoreCallOptions & { at: Date; isOfAll: boolean },
 ): Promise<void> {
-  const before = await look(repository, options);
+  const { damage: before, isPartial: wasPartial, isUsable } = await look(repository, options);
   const now = new Map(before);
   for (const [path, finding] of findings) {
     if (finding === "sound") now.delete(path);
     else if (!now.has(path)) now.set(path, at.toISOString());
   }
-  const isSame = before?.size === now.size && [...now.keys()].every((path) => before.has(path));
-  if (isSame) return;
+  const isPartial = now.size > MOST_KEPT || (wasPartial && !isOfAll);
+  const isSame = before.size === now.size && [...now.keys()].every((path) => before.has(path));
+  if (isSame && isUsable && isPartial === wasPartial) return;
   const damaged = Object.fromEntries([...now].slice(-MOST_KEPT));
-  await repository.store.replace(keyOf(repository), jsonBytes({ damaged }), options);
+  const body = jsonBytes({ damaged, ...isPartial ? { is_partial: true } : {} });
+  await repository.store.replace(keyOf(repository), body, options);
 }
 
 /** Repositories that share a prefix have findings of their own. */

@@ -247,12 +247,14 @@ export class Session implements AsyncDisposable {
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const findings = new Map<string, Finding>();
-    let report: VerifyAllReport;
+    let report: VerifyAllReport | undefined;
     try {
       report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
     } finally {
       // What one that is interrupted has read is known all the same.
-      await keepFindings(findings, this.#parts);
+      // Of one that no identity opens, or that the store did not give out, nothing is found.
+      const isOfAll = request.match === undefined && findings.size >= (report?.backups_in_all ?? Infinity);
+      await keepFindings({ findings, isOfAll }, this.#parts);
     }
     if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
@@ -272,7 +274,7 @@ export class Session implements AsyncDisposable {
     try {
       report = await testRestore({ ...await this.restoreContext(), findings }, request);
     } finally {
-      await keepFindings(findings, this.#parts);
+      await keepFindings({ findings, isOfAll: false }, this.#parts);
     }
     if (request.match === undefined) await keepProof({ kind: "test_restore", report }, this.#parts);
     return report;

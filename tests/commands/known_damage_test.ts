@@ -86,11 +86,16 @@ Deno.test("what verify has found is kept by backup: a later look at others forge
     const log = new RecordedLog();
     const options = { log, signal: new AbortController().signal };
     const at = new Date("2026-11-30T03:00:00Z");
-    await noteDamage(repository, new Map([["a", "damaged"], ["b", "sound"], ["c", "damaged"]]), { ...options, at });
+    await noteDamage(repository, new Map([["a", "damaged"], ["b", "sound"], ["c", "damaged"]]), {
+      ...options,
+      at,
+      isOfAll: false,
+    });
     const later = new Date("2026-12-01T03:00:00Z");
     await noteDamage(repository, new Map([["b", "damaged"], ["c", "sound"], ["a", "damaged"]]), {
       ...options,
       at: later,
+      isOfAll: false,
     });
     const found = [...await readKnownDamage(repository, options)].sort();
     assertEquals(found, [["a", at.toISOString()], ["b", later.toISOString()]]);
@@ -100,12 +105,15 @@ Deno.test("what verify has found is kept by backup: a later look at others forge
     assert(
       log.lines.some(({ level, event }) => level === "warn" && event.includes("what was found damaged is unknown")),
     );
-    await noteDamage(repository, new Map([["a", "sound"]]), { ...options, at });
-    assertEquals(
-      (await requireKnownDamage(repository, options)).size,
-      0,
-      "it is written anew, though nothing is damaged",
-    );
+    await noteDamage(repository, new Map([["d", "damaged"]]), { ...options, at, isOfAll: false });
+    assertEquals([...(await readKnownDamage(repository, options)).keys()], ["d"]);
+    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "does not name all of them");
+    await noteDamage(repository, new Map([["d", "sound"]]), { ...options, at, isOfAll: true });
+    assertEquals((await requireKnownDamage(repository, options)).size, 0, "it is written anew, though none is damaged");
+    const many = new Map(Array.from({ length: 10_001 }, (_, index) => [`m${index}`, "damaged" as const]));
+    await noteDamage(repository, many, { ...options, at, isOfAll: true });
+    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "does not name all of them");
+    assertEquals((await readKnownDamage(repository, options)).size, 10_000);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -124,6 +132,10 @@ Deno.test("expire deletes nothing where the list of the damaged cannot be used, 
   const error = await assertRejects(() => wouldExpire(fleet, 40), ArchiveError);
   assertStringIncludes(error.hint!, "verify --all");
   assertEquals(await backUp(fleet, 3), "incremental", "a backup goes on");
+  for (const part of [{ match: [DATABASE] }, { sampleOf: 7 }, { quick: true }]) {
+    await verifyAll(fleet, part);
+    await assertRejects(() => wouldExpire(fleet, 40), ArchiveError, "so nothing is deleted");
+  }
   assertEquals(await verifyAll(fleet), []);
   assert((await wouldExpire(fleet, 40)).expired > 0);
 });

@@ -65,7 +65,8 @@ export class Catalog {
 
   /**
    * The newest backup of a database whose manifest is there and whole, or a whole copy of it. An entry with neither is
-   * passed over: the run that made it has ended in between.
+   * passed over: the run that made it has ended in between. Where there is a manifest, and a damaged one or that of
+   * another run, the log says so.
    *
    * @param database Decoded.
    */
@@ -77,8 +78,15 @@ export class Catalog {
       try {
         const { folder, name } = splitKey(entry.manifestKey);
         const read = await readManifestOrCopy(this.#repository.store, folder, { ...search, name });
-        // What is called manifest.json may have been replaced by that of another run.
         if (shortRun(read.manifest.run) === entry.run) return { entry, ...read };
+        // What is called manifest.json may have been replaced by that of another run; what has a name of its own may not.
+        if (name === MANIFEST_NAME) continue;
+        const copied = await this.#copyOf(entry, search);
+        if (copied !== undefined) return copied;
+        log.warn("a newer backup is passed over: its manifest is damaged", {
+          manifest: entry.manifestKey,
+          error: `It is that of another run, ${read.manifest.run}`,
+        });
       } catch (error) {
         const copied = isNotFound(error) ? await this.#copyOf(entry, search) : undefined;
         if (copied !== undefined) return copied;

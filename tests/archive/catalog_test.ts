@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { CATALOG_ENTRY as ENTRY, DATABASE, TestRepository } from "./repository_setup.ts";
@@ -93,6 +93,21 @@ Deno.test("latestComplete() does not take a manifest.json that has become anothe
   );
   await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T12:00:00Z", format: 1 });
   assertEquals(await catalog.latestComplete(DATABASE, { log }), undefined);
+});
+
+Deno.test("latestComplete() takes the whole copy of a manifest that another run's was put over, and else says so", async () => {
+  await using setup = await TestRepository.open();
+  const { log } = setup;
+  const catalog = new Catalog(setup.repository);
+  const early = await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z" });
+  const late = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
+  await Deno.copyFile(join(setup.root, early.folder, early.name), join(setup.root, late.folder, late.name));
+  const found = await catalog.latestComplete(DATABASE, { log });
+  assertEquals([found?.manifest.run, found?.entry.manifestKey], [late.manifest.run, `${late.folder}/manifest.json`]);
+  assertEquals(log.events("warn"), []);
+  await Deno.remove(join(setup.root, late.folder, "manifest.json"));
+  assertEquals((await catalog.latestComplete(DATABASE, { log }))?.manifest.run, early.manifest.run);
+  assertEquals(log.events("warn"), ["a newer backup is passed over: its manifest is damaged"]);
 });
 
 Deno.test("databases() names a database once, whatever other spelling of its folder lies beside", async () => {

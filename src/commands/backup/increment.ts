@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { type ChainLink, findGoneChunk, followChain, parentLinkOf } from "../../archive/chain.ts";
 import { Catalog } from "../../archive/catalog.ts";
 import type { KnownDamage } from "../../archive/known_damage.ts";
+import { shortRun } from "../../archive/layout.ts";
 import type { DatabaseProperties, Manifest, Origin, ParentLink } from "../../archive/manifest.ts";
 import { parseManifest } from "../../archive/manifest_json.ts";
 import { KnownRows } from "../../archive/overlap.ts";
@@ -253,6 +254,9 @@ export async function findPrevious(
       const previous = parseManifest(bytes, key);
       if (previous.database !== database) {
         return `where the last backup was lies one of "${previous.database}", "${key}"`;
+      }
+      if (shortRun(previous.run) !== entry.run) {
+        return `where the last backup was lies the manifest of another run, "${key}"`;
       }
       const link = parentLinkOf(repository, { key, run: previous.run, bytes });
       return { previous, ...splitKey(key), link };

@@ -47,6 +47,20 @@ Deno.test("backup() builds on no backup of another database, whose folder was pu
   await place.expectExact();
 });
 
+Deno.test("backup() builds on no backup over whose manifest that of another run was put", async () => {
+  await using place = await Increments.start();
+  fill(place.database, 300);
+  await place.expectRun({ kind: "full" });
+  await place.expectRun({ kind: "unchanged" }, { day: 4 });
+  await place.expectRun({ kind: "unchanged" }, { day: 5 });
+  const { folder } = place.backups;
+  const [before, last] = [4, 5].map((day) => folder.replace("/03/", `/0${day}/`)) as [string, string];
+  const name = (await filesOf(last)).find((name) => name.startsWith("manifest-"))!;
+  await Deno.copyFile(`${before}/manifest.json`, `${last}/${name}`);
+  await place.expectRun({ kind: "full", because: /lies the manifest of another run/ }, { day: 6 });
+  await place.expectExact();
+});
+
 Deno.test("backup() looks at a feed in parts where its rows are more than is read at once", async () => {
   await using place = await Increments.start();
   fill(place.database, 30);

@@ -7,7 +7,7 @@
  */
 import * as z from "zod";
 import { jsonBytes } from "../json/indented.ts";
-import { ArchiveError } from "../errors.ts";
+import { ArchiveError, describeError, StoreError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { readJson } from "../store/json.ts";
 import { joinKey } from "../store/key.ts";
@@ -19,6 +19,7 @@ import { ifInReach } from "./run_folder.ts";
 const MOST_KEPT = 10_000;
 /** So many, with long names of databases. */
 const MOST_BYTES = 16 << 20;
+
 /**
  * The damaged backups of a repository: the paths of their manifests below the config's prefix, and when each was found to
  * be damaged, in UTC. What is wrong the command says; of a sealed backup that may name documents.
@@ -30,8 +31,11 @@ export type Finding = "sound" | "damaged";
 
 const schema = z.object({ damaged: z.record(z.string(), z.iso.datetime()), is_partial: z.boolean().optional() });
 
+/** What a store says that does not let this object alone be read: no backup is to fail for that. */
+const REFUSALS = new Set(["AccessDenied", "EACCES", "EPERM"]);
+
 /**
- * Reads what is known. What cannot be read counts for nothing known, and the log says so.
+ * Reads what is known. What cannot be read, or may not be, counts for nothing known, and the log says so.
  *
  * @throws StoreError when the store fails.
  */
@@ -39,11 +43,16 @@ export async function readKnownDamage(
   repository: Repository,
   { log, ...options }: StoreCallOptions & { log: Log },
 ): Promise<KnownDamage> {
-  const { damage, isUsable } = await look(repository, options);
-  if (!isUsable) {
-    log.warn("what was found damaged is unknown: the next verify --all finds it anew", { key: keyOf(repository) });
+  const key = keyOf(repository);
+  try {
+    const { damage, isUsable } = await look(repository, options);
+    if (!isUsable) log.warn("what was found damaged is unknown: the next verify --all finds it anew", { key });
+    return damage;
+  } catch (error) {
+    if (!(error instanceof StoreError) || !REFUSALS.has(error.facts.code)) throw error;
+    log.warn("what was found damaged is unknown: it may not be read", { key, error: describeError(error) });
+    return new Map();
   }
-  return damage;
 }
 
 /**

@@ -4,11 +4,14 @@ import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { noteDamage, readKnownDamage, requireKnownDamage } from "../../src/archive/known_damage.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { ArchiveError } from "../../src/errors.ts";
+import { ArchiveError, StoreError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
+import { FakeS3 } from "../fakes/s3.ts";
+import { Secret } from "../../src/secret.ts";
+import { S3Store } from "../../src/store/s3/store.ts";
 import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
 
@@ -165,4 +168,30 @@ Deno.test("what test-restore has found damaged is kept, too, of a backup without
   assertEquals((await session.testRestore()).faulty.map(({ exit_code }) => exit_code), [12]);
   assert((await wouldExpire(fleet, 40)).kept.includes("it was found damaged"));
   assertStringIncludes((await backUp(fleet, 3))!, "a backup that it would rely on was found damaged");
+});
+
+Deno.test("no backup fails for a list of the damaged that it may not read, and expire does", async () => {
+  const fake = await FakeS3.start();
+  const store = new S3Store({
+    bucket: "s3://test-bucket",
+    endpoint: fake.url,
+    region: fake.keys.region,
+    accessKeyId: fake.keys.accessKeyId,
+    secretAccessKey: new Secret(fake.keys.secretAccessKey),
+  });
+  const repository = new Repository(store, { prefix: "p", suffix: "couchdb" });
+  const log = new RecordedLog();
+  const options = { log, signal: new AbortController().signal };
+  try {
+    for (let times = 0; times < 2; times++) {
+      fake.inject("GetObject", { kind: "refuse", status: 403, code: "AccessDenied" });
+    }
+    assertEquals((await readKnownDamage(repository, options)).size, 0);
+    assertEquals(log.lines.map(({ level, event }) => [level, event]), [
+      ["warn", "what was found damaged is unknown: it may not be read"],
+    ]);
+    await assertRejects(() => requireKnownDamage(repository, options), StoreError, "AccessDenied");
+  } finally {
+    await fake.close();
+  }
 });

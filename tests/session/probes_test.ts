@@ -157,10 +157,14 @@ Deno.test("probesOf() tries the textfile's folder and leaves nothing there", asy
     await assertRejects(() => ask(file, "textfile"), Error, "ENOENT");
     await Deno.mkdir(`${folder}/metrics`);
     assertEquals(await ask(file, "textfile"), `"${path}" can be written`);
-    // Under the name that is tried, a disk that takes names and no bytes.
-    await Deno.symlink("/dev/full", `${path}.${Deno.pid}.tmp`);
-    const full = await assertRejects(() => ask(file, "textfile"), Error, `"${path}" cannot be written: ENOSPC`);
-    assertStringIncludes(hintOf(full) ?? "", "have room");
+    // What is under the name that is tried gets bytes, for a full disk takes names, and no byte.
+    await Deno.writeTextFile(`${folder}/written`, "");
+    await Deno.symlink(`${folder}/written`, `${path}.${Deno.pid}.tmp`);
+    assertEquals(await ask(file, "textfile"), `"${path}" can be written`);
+    assert((await Deno.stat(`${folder}/written`)).size > 0);
+    await Deno.symlink(`${folder}/gone/written`, `${path}.${Deno.pid}.tmp`);
+    const refused = await assertRejects(() => ask(file, "textfile"), Error, `"${path}" cannot be written: ENOENT`);
+    assertStringIncludes(hintOf(refused) ?? "", "have room");
     assertEquals(await Array.fromAsync(Deno.readDir(`${folder}/metrics`)), []);
   });
 });

@@ -206,6 +206,10 @@ for (const status of [429, 503]) {
     const isTooMany = ({ inFlight }: { inFlight: number }) => inFlight > 3;
     const fault = { kind: "answer", status } as const;
     fake.faults.add({ endpoint: "_bulk_get", times: Infinity, where: isTooMany, fault });
+    // Each takes some time, so that as many are in flight as are asked for.
+    fake.onRequest(async ({ endpoint }) => {
+      if (endpoint === "_bulk_get") await new Promise((resolve) => setTimeout(resolve, 10));
+    });
     const since = fake.requests.length;
     assertEquals((await place.runOne("a", { task: { chunk: 3, parallel: 16 } })).status, "complete");
     await place.expectExact("a");

@@ -187,7 +187,8 @@ function withUrl(config: Config, url: string | undefined): Config {
   const found = parseAddress(url);
   if ("must" in found) throw new UsageError(`--url ${found.must}`);
   const { login, password } = found;
-  const own = login === undefined ? {} : { login, password, passwordFile: undefined, passwordSecret: undefined };
+  const elsewhere = { passwordFile: undefined, passwordSecret: undefined, passwordUnset: undefined };
+  const own = login === undefined ? {} : { login, password, ...elsewhere };
   return { ...config, database: { ...config.database, url: found.url, ...own } };
 }
 

@@ -16,8 +16,17 @@ import type { Fetch } from "../trusted_fetch.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions, findMergeKeys } from "./contradictions.ts";
-import { type Environment, held, hintForUnset, substitute } from "./environment.ts";
-import { asError, type ConfigFinding, findingsOf, type SchemaIssue, warningsOf, withoutFollowing } from "./findings.ts";
+import { findOctals } from "./octals.ts";
+import { type Environment, held, hintForUnset, substitute, type UnsetFinding } from "./environment.ts";
+import {
+  asError,
+  type ConfigFinding,
+  findingsOf,
+  type SchemaIssue,
+  warningsOf,
+  warnOfBareVariables,
+  withoutFollowing,
+} from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
@@ -63,6 +72,8 @@ export interface DatabaseOptions extends CouchOptions {
   passwordFile?: PasswordFile | undefined;
   /** The ARN of a secret in Secrets Manager. Nobody has read it yet. */
   passwordSecret?: string | undefined;
+  /** Why there is no password: a variable that it is taken from is not set. Thrown by what needs the password. */
+  passwordUnset?: ConfigError | undefined;
 }
 
 /** Where the run's log lines are pushed. */
@@ -161,7 +172,7 @@ export interface ConfigSource {
 /**
  * Finds, reads and checks the config: `path` (`-` is standard input), else what `$COUCHDB_BACKUP_CONFIG` names or
  * holds, else `./config.yaml`. A password that it keeps elsewhere is not read: {@linkcode openSession} does when it is
- * needed.
+ * needed, and then also says of one in a variable that this is not set.
  *
  * @throws ConfigError when it cannot be read or is not allowed; StoreError or AwsError when it is in AWS, which does
  * not answer for the time being.
@@ -177,14 +188,14 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
   const { readFile = (path: string) => readFileOfSystem(path, "utf8") } = source;
   const named = path ?? (env[CONFIG_VARIABLE] || undefined);
   // A config's text given as its path holds a password, so it must not be quoted in a message.
-  if (path?.includes("\n") === true) {
-    throw new ConfigError("--config:1:1: The config's path has line breaks: it seems to be the config's text", {
+  if (path !== undefined && isText(path)) {
+    throw new ConfigError("--config:1:1: The config's path seems to be the config's text", {
       file: "--config",
       line: 1,
       column: 1,
     }, { hint: `Set $${CONFIG_VARIABLE} to the text, or give - as the path and the text on standard input` });
   }
-  if (path === undefined && named?.includes("\n") === true) return { file: `$${CONFIG_VARIABLE}`, text: named };
+  if (path === undefined && named !== undefined && isText(named)) return { file: `$${CONFIG_VARIABLE}`, text: named };
   const file = named ?? DEFAULT_FILE;
   if (named !== undefined && isRemote(named)) {
     // Loaded only here: most configs are files.
@@ -193,6 +204,14 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
   }
   const read = named === STANDARD_INPUT && readStandardInput !== undefined ? readStandardInput : readFile;
   return { file, text: await readConfigFile(file, { readFile: read, isDefault: named === undefined }) };
+}
+
+/**
+ * Whether what should name a config is the config itself: YAML of several lines, or one line that begins as YAML and
+ * JSON do, and paths do not.
+ */
+function isText(named: string): boolean {
+  return named.includes("\n") || /^\s*(?:\{|[\w-]+:\s)/.test(named);
 }
 
 /** Whether a config's name is one of AWS's, and no path. */
@@ -245,19 +264,29 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue, document));
-  const isUnset = ({ path }: ConfigFinding) => unset.some((other) => formatPath(other.path) === formatPath(path));
-  // A value with an unset variable gets no further findings.
-  const others = misfits.filter((misfit) => !isUnset(misfit));
-  const findings = withoutFollowing([...unset, ...others, ...findContradictions(document)]);
-  if (findings.length > 0 || checked.data === undefined) {
-    throw asError(findings, { file, placeOf, written, env, hint: hintForUnset(unset) });
-  }
-  const config = toConfig(checked.data, { file, env, placeOf });
+  const misread = [...unset, ...findOctals(written, { lines: text.split("\n"), placeOf })];
+  const isMisread = ({ path }: ConfigFinding) => misread.some((other) => formatPath(other.path) === formatPath(path));
+  // A value with an unset variable gets no further findings, nor does one that is another number.
+  const others = misfits.filter((misfit) => !isMisread(misfit));
+  const findings = withoutFollowing([...misread, ...others, ...findContradictions(document)]);
+  const toError = () => asError(findings, { file, placeOf, written, env, hint: hintForUnset(unset) });
+  // What only looks into the store needs no password.
+  const lacksPassword = unset.length > 0 && unset.length === findings.length && unset.every(isUnsetPassword);
+  if (checked.data === undefined || findings.length > 0 && !lacksPassword) throw toError();
+  const config = toConfig(checked.data, { file, env, placeOf, passwordUnset: lacksPassword ? toError() : undefined });
   return {
     ...config,
     holdsSecret: holdsSecret(written, SECRET_KEYS),
-    warnings: [...warningsOf(checked.data, { file, placeOf }), ...warnOfPlace(file, checked.data.bucket)],
+    warnings: [
+      ...warnOfBareVariables(written, { file, placeOf, env }),
+      ...warningsOf(checked.data, { file, placeOf }),
+      ...warnOfPlace(file, checked.data.bucket),
+    ],
   };
+}
+
+function isUnsetPassword({ path, variable, isNotUtf8 = false }: UnsetFinding): boolean {
+  return formatPath(path) === "database.password" && variable !== undefined && !isNotUtf8;
 }
 
 /** Whoever may write backups must not be able to change the config. */
@@ -308,7 +337,12 @@ function asSyntaxError({ line, column, problem, excerpt, hint }: SyntaxProblem, 
 
 function toConfig(
   document: ConfigDocument,
-  { file, env, placeOf }: { file: string; env: Environment; placeOf: PlaceLookup },
+  { file, env, placeOf, passwordUnset }: {
+    file: string;
+    env: Environment;
+    placeOf: PlaceLookup;
+    passwordUnset: ConfigError | undefined;
+  },
 ): Config {
   const { database, loki, prometheus, notify } = document;
   const folder = file.startsWith("$") || isRemote(file) ? "" : dirname(file);
@@ -328,9 +362,10 @@ function toConfig(
     database: {
       url: database.url.url,
       login: database.login ?? database.url.login,
-      password: database.password ?? database.url.password,
+      password: passwordUnset === undefined ? database.password ?? database.url.password : undefined,
       passwordFile: named(database.password_file, ["database", "password_file"]),
       passwordSecret: database.password_secret,
+      ...passwordUnset === undefined ? {} : { passwordUnset },
     },
     tasks: Object.entries(document.task).map(([name, task]) => ({
       name,

@@ -6,7 +6,7 @@ import { EXAMPLE_RECIPIENT } from "../codec/recipient.ts";
 import { counted } from "../counts.ts";
 import { ConfigError } from "../errors.ts";
 import { hideInKey, hideInValue } from "./disclosure.ts";
-import { emptyVariablesIn, type Environment, listed, substitute } from "./environment.ts";
+import { emptyVariablesIn, type Environment, held, listed, substitute } from "./environment.ts";
 import { explainUnknownKey, HARMLESS_KEYS, SECRET_KEYS } from "./keys.ts";
 import { formatPath, type KeyPath, type PlaceLookup } from "./places.ts";
 import type { ConfigDocument } from "./schema.ts";
@@ -152,6 +152,32 @@ const S3_KEYS = [
   "sse",
   "kms_key_id",
 ] as const;
+
+/**
+ * Values that are `$NAME` as in a shell, where the environment has such a variable: they stand for themselves, and a
+ * password of that kind is refused by CouchDB, which locks the login out.
+ */
+export function warnOfBareVariables(
+  written: unknown,
+  context: { file: string; placeOf: PlaceLookup; env: Environment },
+  path: KeyPath = [],
+): string[] {
+  if (typeof written === "string") {
+    const name = /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(written)?.[1];
+    if (name === undefined || held(context.env, name) === undefined) return [];
+    const { file, placeOf } = context;
+    const { line, column } = placeOf(path);
+    // Without the name: it may be a password after all.
+    return [
+      `${file}:${line}:${column}: Key "${formatPath(path)}" is a "$" and the name of an environment variable, ` +
+      "which is taken as it is; what the variable holds is written ${NAME}",
+    ];
+  }
+  if (typeof written !== "object" || written === null) return [];
+  return Object.entries(written).flatMap(([key, value]) =>
+    warnOfBareVariables(value, context, [...path, Array.isArray(written) ? Number(key) : key])
+  );
+}
 
 /** What is allowed and yet probably a mistake, a sentence for each that begins with its place. */
 export function warningsOf(

@@ -39,6 +39,8 @@ export function explainUnknownKey(path: KeyPath, key: string): UnknownKey {
   if (beforeColon !== undefined && known.includes(beforeColon)) {
     return { message: `is unknown; is a space missing after the colon of "${beforeColon}"?`, meant: beforeColon };
   }
+  // A task's patterns, of which there may be one only, and not where CouchDB is.
+  if (known.includes(`${key}s`)) return { message: `is unknown; did you mean "${key}s"?`, meant: `${key}s` };
   const home = Object.entries(SECTIONS).find(([, keys]) => keys.includes(key))?.[0];
   if (home === "") return { message: "is unknown here; it belongs to the top level" };
   if (home !== undefined) return { message: `is unknown here; it belongs under "${home}"` };

@@ -18,14 +18,15 @@ export interface PasswordOptions {
 /**
  * What a config says of CouchDB, with the password that is to be used.
  *
- * @throws ConfigError when it is in a file that cannot be read, or is empty; AwsError when it is in Secrets Manager and
+ * @throws ConfigError when it is in a variable that is not set, or in a file that cannot be read, or is empty; AwsError when it is in Secrets Manager and
  * cannot be read there.
  */
 export async function withPassword(
   { database, aws }: Pick<Config, "database" | "aws">,
   options: PasswordOptions = {},
 ): Promise<CouchOptions> {
-  const { url, login, password, passwordFile, passwordSecret } = database;
+  const { url, login, password, passwordFile, passwordSecret, passwordUnset } = database;
+  if (passwordUnset !== undefined) throw passwordUnset;
   if (password !== undefined) return { url, login, password };
   if (passwordFile !== undefined) {
     const passwordFrom = `database.password_file, "${passwordFile.path}"`;

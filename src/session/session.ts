@@ -92,7 +92,7 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when `password_file` cannot be read; AwsError when the password is in Secrets Manager and
+   * @throws ConfigError when the password's variable is not set or `password_file` cannot be read; AwsError when the password is in Secrets Manager and
    * cannot be read there.
    */
   async connect(): Promise<CouchClient> {

@@ -105,7 +105,9 @@ export function explainPattern(source: string): string | undefined {
     // The engine knows its own syntax best; the table only explains what it has refused.
     if (foreign[0] !== undefined) return describeForeign(foreign[0]);
     const message = error instanceof Error ? error.message : String(error);
-    return message.replace(/^Invalid regular expression: .*\/u?: /s, "");
+    const reason = message.replace(/^Invalid regular expression: .*\/u?: /s, "");
+    // As in the file names of a shell.
+    return reason === "Nothing to repeat" ? `${reason}; what may be anything is written ".*"` : reason;
   }
 }
 

@@ -308,37 +308,48 @@ Deno.test("main() needs no password for what needs no CouchDB, and says 2 where 
   await using desk = await Desk.make();
   const path = await desk.config();
   await run(["backup", path, ...DATE]);
-  await desk.config({ database: `{url: "http://127.0.0.1:1", login: admin, password_file: /nowhere/password}` });
   for (
-    const args of [
-      ["list", "--config", path],
-      ["verify", "a", "2026-10-22", "--config", path],
-      ["plan", path, "--offline"],
-    ]
+    const [password, message, hint] of [
+      [
+        "password_file: /nowhere/password",
+        'Cannot read the password file "/nowhere/password"',
+        "The file must be readable",
+      ],
+      ['password: "${NOWHERE}"', "uses the environment variable NOWHERE, which is not set", "Set NOWHERE where"],
+    ] as const
   ) {
-    const { code, err } = await run(args);
-    assertEquals(code, 0, `${args}: ${err}`);
-  }
-  await desk.config({
-    database: `{url: "http://127.0.0.1:1", login: admin, password_file: /nowhere/password}`,
-    task: "{weekly: {databases: [a], cron: hourly}}",
-  });
-  for (
-    const args of [
-      ["list", "databases", "--config", path],
-      ["restore", "b", "2026-10-22/a", "--config", path],
-      ["plan", path],
-      ["check", path],
-      ["backup", path],
-      ["backup", path, "--scheduled"],
-      ["schedule", path],
-    ]
-  ) {
-    const { code, err } = await run(args);
-    assertEquals(code, 2, `${args}: ${err}`);
-    assertStringIncludes(err, `couchdb-backup: ${path}:1:`);
-    assertStringIncludes(err, 'Cannot read the password file "/nowhere/password"');
-    assertStringIncludes(err, "\n  The file must be readable by the user that runs this");
+    const database = `{url: "http://127.0.0.1:1", login: admin, ${password}}`;
+    await desk.config({ database });
+    for (
+      const args of [
+        ["list", "--config", path],
+        ["verify", "a", "2026-10-22", "--config", path],
+        ["status", path],
+        ["find", "a", "--id", "0", "--config", path],
+        ["plan", path, "--offline"],
+      ]
+    ) {
+      const { code, err } = await run(args);
+      assertEquals(code, 0, `${args}: ${err}`);
+    }
+    await desk.config({ database, task: "{weekly: {databases: [a], cron: hourly}}" });
+    for (
+      const args of [
+        ["list", "databases", "--config", path],
+        ["restore", "b", "2026-10-22/a", "--config", path],
+        ["plan", path],
+        ["check", path],
+        ["backup", path],
+        ["backup", path, "--scheduled"],
+        ["schedule", path],
+      ]
+    ) {
+      const { code, err } = await run(args);
+      assertEquals(code, 2, `${args}: ${err}`);
+      assertStringIncludes(err, `couchdb-backup: ${path}:1:`);
+      assertStringIncludes(err, message);
+      assertStringIncludes(err, `\n  ${hint}`);
+    }
   }
 });
 

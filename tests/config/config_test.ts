@@ -504,6 +504,26 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
     ],
   },
   {
+    what: "a task's databases as if they were one, and not where CouchDB is",
+    text: `${DATABASE}task: {w: {database: [a]}}\n${BUCKET}`,
+    message: ['2:12: Key "task.w.database" is unknown; did you mean "databases"?'],
+  },
+  {
+    what: "numbers that begin with 0, of which YAML makes others, and none of a secret's digits",
+    text:
+      `database: {url: "http://h", login: u, password: 0123}\ntask:\n  w:\n    databases: [010]\n    chunk: 0100 # many\n` +
+      `    delay: 08\n    retention: {keep_last: 010, keep_daily: 1}\n    parallel: "02"\n    concurrency: 0x2\n${BUCKET}`,
+    message: [
+      '1:49: Key "database.password',
+      '4:17: Key "task.w.databases[0]',
+      '5:12: Key "task.w.chunk',
+      '7:28: Key "task.w.retention.keep_last',
+    ]
+      .map((key) =>
+        `${key}" begins with 0, by which YAML would take it for octal; leave the 0 out, or put the value in quotes`
+      ),
+  },
+  {
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
     message: [
@@ -1075,6 +1095,47 @@ Deno.test("loadConfig() takes a variable with a newline for the text itself", as
     ConfigError,
   );
   assertStringIncludes(error.message, '$COUCHDB_BACKUP_CONFIG:1:9: A colon is missing after "database"');
+});
+
+Deno.test("loadConfig() takes a config on one line for what it is, and shows nothing of it", async () => {
+  const { readFile, asked } = filesystem({});
+  const config = { database: { url: "http://h", login: "u", password: "hush" }, task: { a: { databases: ["a"] } } };
+  const text = JSON.stringify({ ...config, bucket: "/b" });
+  const env = { COUCHDB_BACKUP_CONFIG: text };
+  assertEquals((await loadConfig({ env, readFile })).bucket.bucket, "file:///b");
+  const broken = [text.slice(0, -1), ` database: ${JSON.stringify(config.database)}`];
+  for (const COUCHDB_BACKUP_CONFIG of broken) {
+    const error = await assertRejects(() => loadConfig({ env: { COUCHDB_BACKUP_CONFIG }, readFile }), ConfigError);
+    assertStringIncludes(error.message, "$COUCHDB_BACKUP_CONFIG:1:");
+    assert(!describeError(error).includes("hush"));
+  }
+  for (const path of [text, ...broken]) {
+    const error = await assertRejects(() => loadConfig({ path, env: {}, readFile }), ConfigError);
+    assertEquals(error.message, "--config:1:1: The config's path seems to be the config's text");
+  }
+  assertEquals(asked, []);
+});
+
+Deno.test("parseConfig() takes a config whose password's variable is not set, and says so of anything else", () => {
+  const database = 'database: {url: "http://h", login: u, password: "${PW}"}\n';
+  const message = 'cfg.yaml:1:49: Key "database.password" uses the environment variable PW, which is not set';
+  const { password, passwordUnset } = parse(`${database}${TASK}${BUCKET}`).database;
+  assertEquals([password, passwordUnset?.message], [undefined, message]);
+  assertEquals(passwordUnset?.hint, `Set PW ${WHERE_SET}`);
+  assertEquals(parse(`${database}${TASK}${BUCKET}`, { PW: "p" }).database.passwordUnset, undefined);
+  // With another mistake, and with a "${" that is none of a variable.
+  assertEquals(errorOf(`${database}${TASK}${BUCKET}x: 1\n`).message.split("\n")[0], message);
+  assertStringIncludes(errorOf(`${database}${TASK}bucket: "\${B}"\n`).message, `${message}\n`);
+  assertStringIncludes(errorOf(`${database.replace("PW}", "PW")}${TASK}${BUCKET}`).message, 'has a "${" that is not');
+});
+
+Deno.test("parseConfig() warns of $NAME where the environment has that variable, and does not show it", () => {
+  const text = `database: {url: "http://h", login: u, password: $PW}\ntask: {a: {databases: ["a$", "$B"]}}\n${BUCKET}`;
+  assertEquals(parse(text, { PW: "p" }).warnings, [
+    'cfg.yaml:1:49: Key "database.password" is a "$" and the name of an environment variable, which is taken as it is; ' +
+    "what the variable holds is written ${NAME}",
+  ]);
+  assertEquals(parse(text, { P: "p" }).warnings, []);
 });
 
 Deno.test("loadConfig() says which config it cannot read, and why", async () => {

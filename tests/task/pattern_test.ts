@@ -44,7 +44,8 @@ const REFUSED: [pattern: string, reason: string][] = [
   ["\\yes", '"\\y" is unknown there'],
   ["(media", "Unterminated group"],
   ["a)(b", "Unmatched ')'"],
-  ["*", "Nothing to repeat"],
+  ["*", 'Nothing to repeat; what may be anything is written ".*"'],
+  ["a|*b", 'Nothing to repeat; what may be anything is written ".*"'],
   ["[z-a]", "Range out of order in character class"],
   ["media\\", "\\ at end of pattern"],
 ];

@@ -56,9 +56,16 @@ export async function suggestHeld(
       "of one that is unfinished, restore takes the path of its folder and --salvage";
   }
   const suggestion = suggest(database, names);
-  return `${suggestion}${
+  const list = `${suggestion}${
     suggestion.endsWith("?") ? "" : ";"
   } "couchdb-backup list backups" shows the backups there are`;
+  const [first] = names;
+  const example = nearest(database, names) ?? first;
+  if (example === undefined) return list;
+  // Whoever restores under a new name has given that one alone.
+  return `${list}; to restore one under another name, give its own name after the moment: latest/${
+    encodeDatabase(example)
+  }`;
 }
 
 function suggest(database: string, names: ReadonlySet<string>): string {

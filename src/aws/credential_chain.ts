@@ -48,26 +48,41 @@ interface Place {
   look(sources: KeySources): Promise<Credentials | string>;
 }
 
-/** The places in the order of AWS's tools; the environment's own keys were looked for with the config. */
-const PLACES: readonly Place[] = [
+/**
+ * The places that files or variables name, in the order of AWS's tools; the environment's own keys were looked for with
+ * the config. After them comes the instance, which nobody has to name.
+ */
+const NAMED_PLACES: readonly Place[] = [
   { name: "profile", look: lookInProfile },
   { name: "web identity", look: lookAtWebIdentity },
   { name: "container", look: lookInContainer },
-  { name: "instance", look: lookAtInstance },
 ];
 
 /** @throws AwsError with code `no_credentials` that tells what was found in each place. */
 async function findCredentials(sources: KeySources): Promise<Credentials> {
-  const seen = ["environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"];
-  for (const { name, look } of PLACES) {
+  const { unpaired } = sources;
+  const seen = [
+    unpaired === undefined
+      ? "environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"
+      : `environment: ${unpaired} is set without the other one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+  ];
+  for (const { name, look } of NAMED_PLACES) {
     const found = await look(sources);
     if (typeof found !== "string") return found;
     seen.push(`${name}: ${found}`);
   }
-  throw new AwsError(`Cannot find AWS keys (${seen.join("; ")})`, { code: "no_credentials" }, {
-    hint: "Set token and secret in the config, or give this machine, container or function a role",
+  const found = await lookAtInstance(sources).catch((error) => {
+    // Whoever has no role on this machine has to hear of the places where keys were expected.
+    if (!(error instanceof AwsError)) throw error;
+    const { message, facts, cause, hint } = error;
+    throw new AwsError(`${message} (${seen.join("; ")})`, facts, { cause, hint: `${HINT}. ${hint}` });
   });
+  if (typeof found !== "string") return found;
+  seen.push(`instance: ${found}`);
+  throw new AwsError(`Cannot find AWS keys (${seen.join("; ")})`, { code: "no_credentials" }, { hint: HINT });
 }
+
+const HINT = "Set token and secret in the config, or give this machine, container or function a role";
 
 async function lookInProfile({ profile, profileFiles, region }: KeySources): Promise<Credentials | string> {
   const present = await Promise.all(profileFiles.map((file) => stat(file).then(() => true, () => false)));

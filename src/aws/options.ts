@@ -8,6 +8,8 @@ import type { ContainerAgent } from "./container_credentials.ts";
 
 /** What the environment says of the places where AWS keys may be when none are given. */
 export interface KeySources {
+  /** The variable of a pair of keys that is set without the other one. @default neither is set */
+  unpaired?: string | undefined;
   /** The region whose token service is asked for a role, unless its profile has one. @default us-east-1 */
   region?: string | undefined;
   /** `AWS_PROFILE`. */

@@ -79,12 +79,15 @@ function regionOfAws({ endpoint, region }: ConfigDocument): string | undefined {
 }
 
 /** The environment's keys, else what it says of where some may be. */
+const PAIR = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 function keysOfEnvironment(env: Environment, region?: string): KeyOptions {
   const accessKeyId = held(env, "AWS_ACCESS_KEY_ID");
   const secretAccessKey = held(env, "AWS_SECRET_ACCESS_KEY");
   // Half a pair of keys is none.
   if (accessKeyId === undefined || secretAccessKey === undefined) {
-    return { keySources: toKeySources(env, region ?? held(env, "AWS_REGION", "AWS_DEFAULT_REGION")) };
+    const unpaired = PAIR.find((name) => held(env, name) !== undefined);
+    return { keySources: { ...toKeySources(env, region ?? held(env, "AWS_REGION", "AWS_DEFAULT_REGION")), unpaired } };
   }
   const sessionToken = held(env, "AWS_SESSION_TOKEN");
   return {

@@ -67,7 +67,8 @@ Deno.test("findArchive() suggests the name that was meant, or shows the days of 
     assertEquals([path, error.exitCode, error.hint], [
       path,
       12,
-      'Did you mean "a%2Fb"? "couchdb-backup list backups" shows the backups there are',
+      'Did you mean "a%2Fb"? "couchdb-backup list backups" shows the backups there are; ' +
+      "to restore one under another name, give its own name after the moment: latest/a%2Fb",
     ]);
   }
   const wrongDay = await assertRejects(() => findArchive(setup.context, "2026-10-23", "a/b"), ArchiveError);

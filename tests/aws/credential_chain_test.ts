@@ -332,6 +332,28 @@ Deno.test("openCredentials() tells every place it has looked in when there are n
   assertEquals(error.facts.code, "no_credentials");
 });
 
+Deno.test("openCredentials() tells of half a pair of keys in the environment, also where the instance's service refuses", async () => {
+  const nowhere = { ...NOWHERE, unpaired: "AWS_ACCESS_KEY_ID" };
+  const half =
+    "AWS_ACCESS_KEY_ID is set without the other one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; profile:";
+  const silent = openCredentials({ keySources: { ...nowhere, metadataEndpoints: ["http://[::1]:1"] } });
+  assertStringIncludes((await assertRejects(silent, AwsError)).message, half);
+  await using refusing = Deno.serve(
+    { port: 0, hostname: "::1", onListen() {} },
+    () => new Response("", { status: 403 }),
+  );
+  const url = `http://[::1]:${refusing.addr.port}`;
+  const error = await assertRejects(
+    openCredentials({ keySources: { ...nowhere, metadataEndpoints: [url] } }),
+    AwsError,
+  );
+  assertStringIncludes(error.message, "it answered 403 to the request for a token (environment: ");
+  assertStringIncludes(error.message, half);
+  assertEquals(error.facts, { code: "no_credentials", status: 403 });
+  assertStringIncludes(error.hint ?? "", "Set token and secret in the config");
+  assertStringIncludes(error.hint ?? "", "Check the instance's metadata options");
+});
+
 Deno.test("S3Store goes on with new keys of the instance's role when the old ones end in the middle of a run", async () => {
   const s3 = await FakeS3.start({ hostname: "::1" });
   // From the moment at which new keys are issued the server takes no others.

@@ -327,7 +327,10 @@ Deno.test("parseConfig() says where keys may be when neither the config nor the 
     webIdentity: false,
     container: undefined,
     metadataEndpoints: undefined,
+    unpaired: "AWS_ACCESS_KEY_ID",
   });
+  assertEquals(sourcesIn({ AWS_SECRET_ACCESS_KEY: "half" })?.unpaired, "AWS_SECRET_ACCESS_KEY");
+  assertEquals(sourcesIn({})?.unpaired, undefined);
   const set = sourcesIn({
     AWS_PROFILE: "work",
     AWS_SHARED_CREDENTIALS_FILE: "/c",

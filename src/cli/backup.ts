@@ -115,7 +115,7 @@ async function amend(session: Session, { databases }: BackupRequest, report: Run
 
 /** The commands that resume a run, also on a later day: one for each date in the paths. */
 function resumingCommands(
-  { tasks: names = [], databases, date, full }: BackupRequest,
+  { tasks: names, databases, date, full }: BackupRequest,
   { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
 ): string {
   const dates = Map.groupBy(
@@ -124,7 +124,7 @@ function resumingCommands(
   );
   const only = databases === "all" ? ["--all"] : (databases ?? []).flatMap((name) => ["--database", name]);
   return Array.from(dates, ([day, ofDay]) => {
-    const isAll = names.length === 0 && dates.size === 1;
+    const isAll = names === undefined && dates.size === 1;
     const some = isAll ? [] : ofDay.flatMap(({ name }) => ["--task", name]);
     return commandLine("backup", [...some, ...only, "--date", day, "--resume", ...full === true ? ["--full"] : []]);
   }).join("; ");
@@ -150,7 +150,7 @@ function readRequest(call: Call): BackupRequest {
     }
   }
   return {
-    tasks: call.list("task"),
+    tasks: call.listIfGiven("task"),
     databases: call.isOn("all") ? "all" : databases,
     date,
     resume: call.isOn("resume"),
@@ -160,7 +160,7 @@ function readRequest(call: Call): BackupRequest {
 
 /** Runs what is due, or says what would be. */
 async function runDue(call: Call, session: Session): Promise<number> {
-  const tasks = pickTasks(session.config.tasks, call.list("task"));
+  const tasks = pickTasks(session.config.tasks, call.listIfGiven("task"));
   const context = await session.context();
   for (const { name, cron } of tasks) {
     if (cron === undefined) context.log.info("task has no schedule and is never due", { task: name });

@@ -46,7 +46,7 @@ export const command: Command = {
   async run(call) {
     return await withSession(call, async (session) => {
       const { now, signal } = session.surroundings;
-      const tasks = pickTasks(session.config.tasks, call.list("task"));
+      const tasks = pickTasks(session.config.tasks, call.listIfGiven("task"));
       const report = await readStatus({ repository: session.repository, now, signal }, tasks);
       call.print(report, () => describeStatus(report), { isProse: true });
       return exitCodeOfStatus(report);

@@ -30,7 +30,7 @@ export async function keepReport(report: RunReport, { repository, log, signal }:
 
 /** The report of a run that could not begin, for example because CouchDB or the store is down. */
 export async function failureReport(
-  { tasks = [], date }: BackupRequest,
+  { tasks, date }: BackupRequest,
   { error, startedAt, parts: { config, run, now } }: { error: unknown; startedAt: Date; parts: SessionParts },
 ): Promise<RunReport> {
   const { dateInPath, pickTasks } = await import("../task/selection.ts");

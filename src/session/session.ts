@@ -126,21 +126,23 @@ export class Session implements AsyncDisposable {
   /**
    * Says what a backup would save: for each task the databases, and the date in their paths.
    *
-   * @throws UsageError when `tasks` or `databases` name what is not there; CouchError when CouchDB cannot be asked.
+   * @throws UsageError when `tasks` or `databases` name what is not there, or nothing; CouchError when CouchDB cannot be asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const [{ pickTasks, selectTasks }, { requireCodec, requireSeal }] = await Promise.all([
+    const [{ pickTasks, selectTasks }, { mustNameSome }, { requireCodec, requireSeal }] = await Promise.all([
       import("../task/selection.ts"),
+      import("../task/pattern.ts"),
       import("../codec/codec.ts"),
     ]);
-    const tasks = pickTasks(this.config.tasks, request.tasks ?? []);
+    const { databases: only, date } = request;
+    if (only !== "all") mustNameSome(only, "databases");
+    const tasks = pickTasks(this.config.tasks, request.tasks);
     for (const task of tasks) {
       requireCodec(codecOf(task));
       await requireSeal(codecOf(task));
     }
     const couch = await this.connect();
     const names = await couch.listDatabases({ signal: this.#parts.signal });
-    const { databases: only, date } = request;
     return selectTasks(names, tasks, { only, date, startedAt: this.#parts.now() });
   }
 
@@ -164,7 +166,7 @@ export class Session implements AsyncDisposable {
     let over: EndedRun;
     if (!isPart) {
       const { pickTasks } = await import("../task/selection.ts");
-      this.monitor?.begins(pickTasks(this.config.tasks, request.tasks ?? []).map(({ name }) => name));
+      this.monitor?.begins(pickTasks(this.config.tasks, request.tasks).map(({ name }) => name));
     }
     try {
       const selections = await this.select(request);

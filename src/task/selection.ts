@@ -6,6 +6,7 @@ import type { Task } from "./task.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";
 import { dateZone } from "./times.ts";
 import { UsageError } from "../errors.ts";
+import { mustNameSome } from "./pattern.ts";
 import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "./select.ts";
 
 /** The databases of one task in one run. */
@@ -67,17 +68,19 @@ export function selectTasks(
 }
 
 /**
- * The tasks of these names, in the config's order; all of them where none is named.
+ * The tasks of these names, in the config's order; all of them where names are undefined.
  *
- * @throws UsageError when there is no task of a name.
+ * @throws UsageError when there is no task of a name, or the list is empty.
  */
-export function pickTasks(tasks: readonly Task[], names: readonly string[]): readonly Task[] {
+export function pickTasks(tasks: readonly Task[], names: readonly string[] | undefined): readonly Task[] {
+  mustNameSome(names, "tasks");
+  if (names === undefined) return tasks;
   for (const name of names) {
     if (tasks.some((task) => task.name === name)) continue;
     const known = tasks.map((task) => `"${task.name}"`).join(", ");
     throw new UsageError(`The config has no task "${name}"`, { hint: `Its tasks are ${known}` });
   }
-  return names.length === 0 ? tasks : tasks.filter((task) => names.includes(task.name));
+  return tasks.filter((task) => names.includes(task.name));
 }
 
 /** Whether a task has nothing to do although its config does not expect that. */

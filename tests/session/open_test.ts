@@ -261,6 +261,9 @@ Deno.test("Session refuses an empty list where it would mean all to one and none
   await session.backup({ tasks: ["weekly"] });
   const calls: [string, () => Promise<unknown>][] = [
     ["tasks", () => session.expire({ tasks: [], confirm: true })],
+    ["tasks", () => session.backup({ tasks: [] })],
+    ["databases", () => session.backup({ databases: [] })],
+    ["ids", () => session.restore({ database: "copy", path: "latest/a", ids: [] })],
     ["match", () => session.restoreAll({ path: "latest", match: [] })],
     ["match", () => session.verifyAll({ match: [] })],
     ["match", () => session.testRestore({ match: [] })],

@@ -71,8 +71,9 @@ Deno.test("isEmptyByMistake() holds a task without databases against it, unless 
 });
 
 Deno.test("pickTasks() keeps the config's order, takes all where none is named, and refuses a name that is none", () => {
-  const names = (wanted: string[]) => pickTasks(TASKS, wanted).map(({ name }) => name);
-  assertEquals(names([]), ["weekly", "monthly"]);
+  const names = (wanted?: string[]) => pickTasks(TASKS, wanted).map(({ name }) => name);
+  assertEquals(names(), ["weekly", "monthly"]);
+  assertThrows(() => names([]), UsageError, '"tasks" is an empty list');
   assertEquals(names(["monthly", "weekly"]), ["weekly", "monthly"]);
   assertEquals(names(["monthly"]), ["monthly"]);
   const error = assertThrows(() => names(["weekly", "daily"]), UsageError, 'The config has no task "daily"');

@@ -28,7 +28,6 @@ import {
   type RetentionPolicy,
   YOUNGEST_MS,
 } from "../../task/retention.ts";
-import { mustNameSome } from "../../task/pattern.ts";
 import { pickTasks } from "../../task/selection.ts";
 import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
@@ -92,8 +91,7 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
     problems: [],
     seconds: 0,
   };
-  mustNameSome(request.tasks, "tasks");
-  const tasks = tasksWithRetention(pickTasks(context.tasks, request.tasks ?? []), {
+  const tasks = tasksWithRetention(pickTasks(context.tasks, request.tasks), {
     isNamed: request.tasks !== undefined,
   });
   const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));

@@ -6,6 +6,7 @@
 import type { Archive } from "../../archive/archive.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
+import { mustNameSome } from "../../task/pattern.ts";
 import type { BegunRestore, OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
 import { isPart, restorePart } from "./part.ts";
@@ -27,6 +28,7 @@ export async function restore(context: RestoreContext, request: RestoreRequest):
 
 /** As {@linkcode restore}, where something is known of the database already. @throws As it does. */
 export async function restoreOneOfMany(context: OneOfMany, request: RestoreRequest): Promise<RestoreReport> {
+  mustNameSome(request.ids, "ids");
   const { progress, now } = context;
   const database = decodeDatabase(request.database);
   const log = context.log.with({ database });

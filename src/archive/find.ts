@@ -59,6 +59,14 @@ export async function findArchive(context: PathContext, path: string, database: 
       hint: 'Write it as 2026-10-22 or 2026/10/22; "couchdb-backup list backups" shows the backups there are',
     });
   }
+  if (database === "latest" || parseDate(database) !== undefined || parseInstant(database) !== undefined) {
+    throw new UsageError(
+      `There is no backup at "${path}", and "${database}" stands where a database's name is expected`,
+      {
+        hint: `The database comes first, then which backup of it: "${path}" "${database}"`,
+      },
+    );
+  }
   throw nothingAt(path, [...tried, ...found.tried]);
 }
 

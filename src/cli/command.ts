@@ -266,12 +266,16 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
       hint: `Usage: ${usageLines(command).join(", or ")}`,
     });
   }
-  // Of too few operands the config would be taken for the last one.
-  const astray = command.needsNoConfig === true || configPath !== undefined
-    ? undefined
-    : call.operands.find((operand) => /\.ya?ml$/i.test(operand));
+  // Of too few operands the config would be taken for the last one, and the last one for a config that is not last.
+  const isLast = configPath !== undefined && configPath !== parsed.flags.config;
+  const seemsConfig = (operand: string) => /\.ya?ml$/i.test(operand);
+  const isSure = configPath !== undefined && (!isLast || seemsConfig(configPath));
+  const astray = command.needsNoConfig === true || isSure ? undefined : call.operands.find(seemsConfig);
   if (!call.isOn("help") && astray !== undefined) {
-    throw new UsageError(`"${command.name}" is missing an argument: "${astray}" seems to be the config`, {
+    const problem = isLast
+      ? `takes the config as its last argument, and "${configPath}" is that`
+      : "is missing an argument";
+    throw new UsageError(`"${command.name}" ${problem}: "${astray}" seems to be the config`, {
       hint: `Usage: ${usageLines(command).join(", or ")}`,
     });
   }

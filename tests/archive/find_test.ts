@@ -79,6 +79,16 @@ Deno.test("findArchive() suggests the name that was meant, or shows the days of 
   );
 });
 
+Deno.test("findArchive() says of a moment in a database's place which of them comes first", async () => {
+  await using setup = await setUp();
+  await setup.put("2026-10-22");
+  for (const moment of ["latest", "2026-10-22", "2026-10-22T18:05Z"]) {
+    const error = await assertRejects(() => findArchive(setup.context, "a/b", moment), UsageError);
+    assertStringIncludes(error.message, `"${moment}" stands where a database's name is expected`);
+    assertEquals(error.hint, `The database comes first, then which backup of it: "a/b" "${moment}"`);
+  }
+});
+
 Deno.test("findArchive() takes the name of another database behind a date or latest", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22");

@@ -324,7 +324,6 @@ Deno.test("main() needs no password for what needs no CouchDB, and says 2 where 
       const args of [
         ["list", "--config", path],
         ["verify", "a", "2026-10-22", "--config", path],
-        ["status", path],
         ["find", "a", "--id", "0", "--config", path],
         ["plan", path, "--offline"],
       ]

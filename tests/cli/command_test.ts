@@ -28,6 +28,28 @@ Deno.test("parseCall() does not take the config for an argument that is missing 
   assertEquals(parseCall(restore, ["orders", "latest", "cfg.yaml"], new QuietShell()).operands, ["orders", "latest"]);
 });
 
+Deno.test("parseCall() tells of a config that does not stand last, in place of a file that is not there", () => {
+  for (
+    const [command, argv] of [[diff, ["orders", "latest", "cfg.yaml", "live"]], [restore, [
+      "a",
+      "cfg.yml",
+      "latest",
+    ]]] as const
+  ) {
+    const error = assertThrows(() => parseCall(command, argv, new QuietShell()), UsageError);
+    const [found] = argv.filter((word) => word.startsWith("cfg"));
+    assertEquals(
+      error.message,
+      `"${command.name}" takes the config as its last argument, and "${
+        argv.at(-1)
+      }" is that: "${found}" seems to be the config`,
+    );
+    assertStringIncludes(error.hint ?? "", `Usage: couchdb-backup ${command.name} `);
+  }
+  const named = parseCall(restore, ["a", "latest", "s3://bucket/config"], new QuietShell());
+  assertEquals(named.configPath, "s3://bucket/config");
+});
+
 Deno.test("parseCall() refuses a value for an on-off flag that could mean the opposite: --confirm=no must not delete", () => {
   for (const value of ["no", "0", "off", "False", "yes", ""]) {
     const error = assertThrows(() => parseCall(expire, [`--confirm=${value}`], new QuietShell()), UsageError);

@@ -8,33 +8,32 @@ import type { Duplex } from "node:stream";
 /** One stream object. */
 export class Steps {
   readonly #stream: Duplex;
-  readonly #failed: Promise<never>;
   #out: Uint8Array[] = [];
+  #failure: { error: unknown } | undefined;
+  /** Ends the step under way. */
+  #fail: (error: unknown) => void = () => {};
 
   constructor(stream: Duplex) {
     this.#stream = stream;
     stream.on("data", (bytes: Uint8Array) => this.#out.push(bytes));
-    // Deno does not call the callback of a write that fails.
-    this.#failed = new Promise((_, reject) => stream.on("error", reject));
-    this.#failed.catch(() => {});
+    stream.on("error", (error) => {
+      this.#failure = { error };
+      this.#fail(error);
+    });
   }
 
   /** What has come out when a piece was taken in. @throws What is wrong with it; {@linkcode taken} has the rest. */
   async step(bytes: Uint8Array): Promise<Uint8Array[]> {
-    await Promise.race([
-      this.#failed,
-      new Promise<void>((resolve, reject) => {
-        this.#stream.write(bytes, (error) => error ? reject(error) : resolve());
-      }),
-    ]);
+    await this.#untilDone((done) => this.#stream.write(bytes, done));
     return this.taken();
   }
 
   /** What comes out when no more goes in. @throws What is lacking. */
   async end(): Promise<Uint8Array[]> {
-    const ended = new Promise<void>((resolve) => this.#stream.once("end", resolve));
-    this.#stream.end();
-    await Promise.race([this.#failed, ended]);
+    await this.#untilDone((done) => {
+      this.#stream.once("end", done);
+      this.#stream.end();
+    });
     return this.taken();
   }
 
@@ -47,5 +46,17 @@ export class Steps {
 
   close(): void {
     this.#stream.destroy();
+  }
+
+  /**
+   * Waits for the end of a step, or for the failure of the stream: Deno does not call the callback of a write that
+   * fails. Not by a race with one promise for all steps, which would keep something of each of them to the end.
+   */
+  #untilDone(begin: (done: (error?: Error | null) => void) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure.error);
+      this.#fail = reject;
+      begin((error) => error ? reject(error) : resolve());
+    });
   }
 }

@@ -50,7 +50,7 @@ const DEFAULT_ELAPSES = 3;
 export class Session implements AsyncDisposable {
   readonly #parts: SessionParts;
   #couch: CouchClient | undefined;
-  #readIdentities: (() => Promise<readonly string[]>) | undefined;
+  #identityReader: ReturnType<typeof identityReaderOf> | undefined;
 
   /** Takes what is open; see {@linkcode openSession}. */
   constructor(parts: SessionParts) {
@@ -485,7 +485,8 @@ export class Session implements AsyncDisposable {
 
   /** The identities that open sealed backups, read once, when the first sealed backup is met. */
   async #identities(): Promise<readonly string[]> {
-    this.#readIdentities ??= await identityReaderOf(this.#parts);
-    return await this.#readIdentities();
+    // The promise is kept: whoever comes while the reader is loaded would get a reader of its own.
+    const read = await (this.#identityReader ??= identityReaderOf(this.#parts));
+    return await read();
   }
 }

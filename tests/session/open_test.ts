@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { pathToFileURL } from "node:url";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { ArchiveError, ConfigError, CouchError, StoreError, UsageError } from "../../src/errors.ts";
@@ -242,6 +243,21 @@ Deno.test("Session.backup() notifies of start and end, of the part that was name
   await assertRejects(() => session.backup({ tasks: ["other"] }), CouchError);
   assertEquals(monitor.paths.slice(3), ["/check/start", "/check/fail"]);
   assertStringIncludes(monitor.told[4]!.body, "401");
+});
+
+Deno.test("Session reads the identities once, also for backups that are opened side by side", async () => {
+  await using place = await Place.make();
+  const identity = await generateIdentity();
+  const file = `${place.folder}/ours.key`;
+  await Deno.writeTextFile(file, `${identity}\n`);
+  await Deno.chmod(file, 0o644);
+  const log = new RecordedLog();
+  const more = `encrypt_to: [${await identityToRecipient(identity)}]\nidentity_file: "${file}"`;
+  await using session = await openSession({ config: place.config({ more }), log });
+  await session.backup({ tasks: ["weekly"] });
+  const reports = await Promise.all(["a", "a/b"].map((database) => session.verify({ database, path: "latest" })));
+  assertEquals(reports.map(({ ok }) => ok), [true, true]);
+  assertEquals(log.events("warn"), ["identity file can be read by everybody on this machine"]);
 });
 
 Deno.test("Session.backup() is not failed by a monitor that refuses, and warns of it", async () => {

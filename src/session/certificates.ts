@@ -21,7 +21,7 @@ export interface CertificateOptions {
   readFile?: ((path: string) => Promise<string>) | undefined;
 }
 
-/** The fetches of one config; each file is read when its server is first wanted. */
+/** The fetches of one config; each file is read when its server is first wanted, and again where that has failed. */
 export class Certificates {
   readonly #files: CaFiles;
   readonly #readFile: (path: string) => Promise<string>;
@@ -48,6 +48,8 @@ export class Certificates {
     if (opening === undefined) {
       opening = this.#open(file);
       this.#opened.set(server, opening);
+      // A file that could not be read just now may be there a moment later: a service stays for months.
+      opening.catch(() => this.#opened.delete(server));
     }
     return this.#watch((await opening).fetch, server);
   }

@@ -66,6 +66,17 @@ Deno.test("Certificates reads the file of each server once, relative to the conf
   await certificates.close();
 });
 
+Deno.test("Certificates reads a file again that could not be read, as a service stays for months", async () => {
+  let isThere = false;
+  const certificates = new Certificates(configOf(["database"]).caFiles, {
+    readFile: () => isThere ? Promise.resolve(PEM) : Promise.reject(new Deno.errors.NotFound("no such file")),
+  });
+  await assertRejects(() => certificates.fetchFor("database"), ConfigError);
+  isThere = true;
+  assertEquals(typeof await certificates.fetchFor("database"), "function");
+  await certificates.close();
+});
+
 Deno.test("Certificates leaves a server without a file to the platform's fetch", async () => {
   const certificates = new Certificates(configOf([]).caFiles);
   for (const server of SERVERS) assertStrictEquals(await certificates.fetchFor(server), fetch);

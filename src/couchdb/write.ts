@@ -168,6 +168,7 @@ export class DocumentWriter {
       try {
         const body = ReadableStream.from(singleDocumentBody(source, identity.revisions));
         const { rows, copies } = await this.#client.bulkDocs(this.#database, body, options);
+        this.#serverErrors = 0;
         if (copies === "fewer") this.requestsWithFewerCopies++;
         const [row] = rows.filter(({ error }) => error !== undefined);
         if (row === undefined) return call.refused;
@@ -181,7 +182,7 @@ export class DocumentWriter {
         if (sourceFailure !== undefined) throw sourceFailure.error;
         if (!(error instanceof CouchError)) throw error;
         if (this.#isLastAttempt(error, attempt)) {
-          if (!isRefusal(error) && !isServersFault(error) && !await this.#isOfDocument(error, options)) throw error;
+          if (!isRefusal(error)) await this.#blameDocument(error, options);
           const { error: name, reason } = error.facts;
           this.#fail(identity.id ?? "", { rev: identity.rev, error: name, reason }, error, call);
           return call.refused;
@@ -237,8 +238,8 @@ export class DocumentWriter {
       await this.#client.waitAfterFailure(error, attempt + 1, call.options);
       return [{ body, attempt: attempt + 1 }];
     }
-    if (!isServersFault(error) && (isMany || !await this.#isOfDocument(error, call.options))) throw error;
-    if (++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
+    if (isMany) throw error;
+    await this.#blameDocument(error, call.options);
     this.#failWhole(body, error, call);
     return [];
   }
@@ -251,11 +252,17 @@ export class DocumentWriter {
     return halves(body);
   }
 
-  /** Whether a single document is to blame for a request that never gets through: CouchDB itself is there. */
-  async #isOfDocument(error: CouchError, call: CallOptions): Promise<boolean> {
-    if (!isTooMuch(error)) return false;
-    await this.#client.databaseInfo(this.#database, call);
-    return true;
+  /**
+   * Takes a single document for the cause of a failure that does not pass.
+   *
+   * @throws The failure where CouchDB itself is to blame: it is away, or has failed at one document after the other.
+   */
+  async #blameDocument(error: CouchError, call: CallOptions): Promise<void> {
+    if (!isServersFault(error)) {
+      if (!isTooMuch(error)) throw error;
+      await this.#client.databaseInfo(this.#database, call);
+    }
+    if (++this.#serverErrors > MOST_SERVER_ERRORS) throw error;
   }
 
   #isLastAttempt(error: CouchError, attempt: number): boolean {

@@ -4,7 +4,7 @@
  * of a start.
  */
 import * as z from "zod";
-import { lazily } from "../lazily.ts";
+import { lazily } from "./lazily.ts";
 import { CHUNK_NAME, FILTER_NAME, SEEN_NAME } from "./layout.ts";
 import {
   type ChainLoss,

@@ -5,7 +5,7 @@
  */
 import * as z from "zod";
 import { ArchiveError, isOutOfReach, StoreError } from "../errors.ts";
-import { lazily } from "../lazily.ts";
+import { lazily } from "./lazily.ts";
 import type { Repository } from "./repository.ts";
 import { jsonBytes } from "../json/indented.ts";
 import { type JsonOptions, readJson } from "../store/json.ts";

@@ -13,7 +13,7 @@ import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
 import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
 import { isSealed, unlock } from "../archive/unlock.ts";
-import { discreetLog } from "../discreet.ts";
+import { discreetLog } from "../observe/discreet_log.ts";
 import { EXIT } from "../errors.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";

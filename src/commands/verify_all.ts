@@ -11,7 +11,7 @@ import { DAY_MS } from "../dates.ts";
 import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
-import { Shares } from "../shares.ts";
+import { Shares } from "./shares.ts";
 import { keyBelow } from "../store/key.ts";
 import { compilePattern, mustNameSome } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";

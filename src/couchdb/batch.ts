@@ -3,7 +3,7 @@
  * hand; one that is a whole database keeps them packed, page by page: 22 bytes a document where ids are random, else fewer.
  */
 import { concat } from "../concat.ts";
-import { release } from "../release.ts";
+import { release } from "./release.ts";
 import { BACKSLASH, CLOSE_BRACKET, COMMA, OPEN_BRACKET, QUOTE } from "../json/bytes.ts";
 import { CarriedRow } from "./carried_row.ts";
 import { shrink, unshrink } from "./kept_text.ts";

@@ -8,7 +8,7 @@ import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
 import { CouchError, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { release } from "../release.ts";
+import { release } from "./release.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
 import { RetryNotice } from "../retry_notice.ts";
 import type { Fetch } from "../trusted_fetch.ts";

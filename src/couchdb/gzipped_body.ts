@@ -9,7 +9,7 @@ import { gzip, gzipSync, type ZlibOptions } from "node:zlib";
 import { promisify } from "node:util";
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
-import { release } from "../release.ts";
+import { release } from "./release.ts";
 
 /** Less is one packet or some, whatever is done to it. */
 const LEAST_BYTES = 4096;

@@ -4,7 +4,7 @@
  */
 // Not by name: where a runtime lacks zstd, the program would not start.
 import zlib from "node:zlib";
-import { release } from "../release.ts";
+import { release } from "./release.ts";
 
 /** Of zstd, the level that is best for ids: higher ones look for repetitions that random digits have by chance alone. */
 const ZSTD_LEVEL = 1;

@@ -6,7 +6,7 @@ import { generateIdentity, identityToRecipient } from "age-encryption";
 import type { Manifest } from "../../src/archive/manifest.ts";
 import { encodeCheckpoint, encodeJson, parseManifest } from "../../src/archive/manifest_json.ts";
 import { hashOfId, openContent, sealed, sealedLookup } from "../../src/archive/sealed.ts";
-import { discreetLog } from "../../src/discreet.ts";
+import { discreetLog } from "../../src/observe/discreet_log.ts";
 import { ArchiveError } from "../../src/errors.ts";
 import { partsOf, textWithChecksum } from "../edited_manifest.ts";
 import { RecordedLog } from "../fakes/log.ts";

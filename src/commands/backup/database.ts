@@ -16,7 +16,7 @@ import type { IdFilter } from "../../couchdb/id_filter.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { SLASH_HINT } from "../../couchdb/error.ts";
 import { type BackupDate, formatIsoDate } from "../../dates.ts";
-import { discreetLog } from "../../discreet.ts";
+import { discreetLog } from "../../observe/discreet_log.ts";
 import { CouchError } from "../../errors.ts";
 import { findConditions } from "../../store/conditions.ts";
 import { codecOf, type Task } from "../../task/task.ts";

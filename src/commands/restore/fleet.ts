@@ -15,7 +15,7 @@ import { encodeDatabase } from "../../database_name.ts";
 import { describeError, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
-import type { Place } from "../../shares.ts";
+import type { Place } from "../shares.ts";
 import { joinKey } from "../../store/key.ts";
 import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";

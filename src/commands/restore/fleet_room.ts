@@ -6,7 +6,7 @@
  */
 import type { Archive } from "../../archive/archive.ts";
 import { type Manifest, sumChunks, type Totals } from "../../archive/manifest.ts";
-import { type Place, Shares } from "../../shares.ts";
+import { type Place, Shares } from "../shares.ts";
 import type { Target } from "./fleet_targets.ts";
 
 /** Large databases at the same time, unless set otherwise. */

@@ -12,7 +12,7 @@ import { CHUNK_FORMAT } from "../../archive/formats.ts";
 import { isManifestName, MANIFEST_NAME } from "../../archive/layout.ts";
 import { addParents } from "../../archive/parents.ts";
 import { isSealed, refusePlain, unlock } from "../../archive/unlock.ts";
-import { discreetLog } from "../../discreet.ts";
+import { discreetLog } from "../../observe/discreet_log.ts";
 import { ArchiveError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { joinKey } from "../../store/key.ts";

@@ -4,8 +4,8 @@
  * larger share. Out: the limit for `forEachParallel`, which waits for a running piece to end where there is no room for
  * the next.
  */
-import { orAborted } from "./abort.ts";
-import type { ParallelOptions } from "./parallel.ts";
+import { orAborted } from "../abort.ts";
+import type { ParallelOptions } from "../parallel.ts";
 
 /** What a piece of work that has begun has of the room. */
 export interface Place {

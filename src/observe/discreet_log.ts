@@ -2,7 +2,7 @@
  * A log of what is sealed: log lines, and Loki with them, must not name people's data. In: a log. Out: the same, whose
  * lines about a document say that there was one, and not which.
  */
-import type { Log, LogFields } from "./observe.ts";
+import type { Log, LogFields } from "../observe.ts";
 
 /** What stands on a line about somebody's data -> what of it may tell of these. */
 const LEFT_OUT: Readonly<Record<string, readonly string[]>> = {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { lazily } from "../src/lazily.ts";
+import { lazily } from "../../src/archive/lazily.ts";
 
 Deno.test("lazily() makes once what is wanted, undefined too, and again where that failed", () => {
   const made: string[] = [];

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { setImmediate as turn } from "node:timers/promises";
-import { forEachParallel } from "../src/parallel.ts";
-import { type Place, Shares } from "../src/shares.ts";
-import { seededRandom } from "./fakes/couchdb/random.ts";
+import { forEachParallel } from "../../src/parallel.ts";
+import { type Place, Shares } from "../../src/commands/shares.ts";
+import { seededRandom } from "../fakes/couchdb/random.ts";
 
 const NEVER = { signal: new AbortController().signal };
 

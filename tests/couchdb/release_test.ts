@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { release } from "../src/release.ts";
+import { release } from "../../src/couchdb/release.ts";
 
 Deno.test("release() empties a large buffer, and all that is cut from it", () => {
   const bytes = new Uint8Array(100_000);

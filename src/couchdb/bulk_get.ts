@@ -81,8 +81,7 @@ export class BulkGet {
   /**
    * Asks CouchDB, and yields the blocks that the chunk's text has full.
    *
-   * @param room What the text may have at most, and whether it is `firm` for rows that go out in part, too. A first row
-   * has any size.
+   * @param room What the text may have at most. A first row has any size.
    * @throws CouchError, also for an answer that breaks.
    * @throws Overflow when a row that went out in part is too much for the chunk, and the room is firm.
    */
@@ -96,41 +95,16 @@ export class BulkGet {
       const answer = this.#carriedAnswer() ??
         await this.#client.bulkGet(this.#database, this.#body(), { ...call, revisions, attachments });
       for await (const bytes of answer) {
-        const before = { documents: output.counts.documents, bytes: output.counts.bytes };
-        scanner.push(bytes);
-        row.arrive(bytes);
-        for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
-          if (found === Found.PlainElement) {
-            row.begin(scanner.position);
-            row.beginRevision(scanner.documentStart);
-            row.addRevision(scanner.isDeleted);
-            const end = scanner.elementEnd;
-            if (room !== undefined && this.#isTooMuch(output, row, { room, end })) break;
-            this.#settle(scanner, row, end);
-          } else if (found === Found.ElementStart) row.begin(scanner.position);
-          else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
-          else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
-          else if (found === Found.Error) row.error = scanner.error;
-          else if (found === Found.ElementEnd) {
-            if (room !== undefined && this.#isTooMuch(output, row, { room, end: scanner.position })) break;
-            this.#settle(scanner, row, scanner.position);
-          }
-        }
-        if (room !== undefined && !this.isCut && row.isArriving) {
-          this.#isTooMuch(output, row, { room, end: bytes.length });
-        }
+        const { documents, bytes: sizeBytes } = output.counts;
+        this.#takeRows(bytes, { scanner, row, output, room });
         if (this.isCut) {
           row.drop();
           row.passWhole();
-          const { documents, bytes: sizeBytes } = output.counts;
-          onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
-          return yield* output.blocks();
-        }
-        row.keepRest(listed);
+        } else row.keepRest(listed);
         // Rows that are errors are asked for again, and count then.
-        const { documents, bytes: sizeBytes } = output.counts;
-        onRows?.({ documents: documents - before.documents, bytes: sizeBytes - before.bytes });
+        onRows?.({ documents: output.counts.documents - documents, bytes: output.counts.bytes - sizeBytes });
         yield* output.blocks();
+        if (this.isCut) return;
         const pause = MEMORY_PACE.after(bytes.length, longestRestMs);
         if (pause !== undefined) await pause;
       }
@@ -147,7 +121,44 @@ export class BulkGet {
     }
   }
 
-  /** Whether a row has to wait for the next chunk; what it lacks or whether it is an error is then seen there. */
+  /** Settles the rows that end in the next bytes of the answer, up to one for which the chunk has no room. */
+  #takeRows(
+    bytes: Uint8Array,
+    { scanner, row, output, room }: {
+      scanner: DocumentScanner;
+      row: RowInHand;
+      output: ChunkText;
+      room: ChunkRoom | undefined;
+    },
+  ): void {
+    scanner.push(bytes);
+    row.arrive(bytes);
+    for (let found = scanner.next(); found !== Found.Nothing; found = scanner.next()) {
+      if (found === Found.PlainElement) {
+        row.begin(scanner.position);
+        row.beginRevision(scanner.documentStart);
+        row.addRevision(scanner.isDeleted);
+        const end = scanner.elementEnd;
+        if (room !== undefined && this.#isTooMuch(output, row, { room, end })) return;
+        this.#settle(scanner, row, end);
+      } else if (found === Found.ElementStart) row.begin(scanner.position);
+      else if (found === Found.DocumentStart) row.beginRevision(scanner.position);
+      else if (found === Found.DocumentEnd) row.addRevision(scanner.isDeleted);
+      else if (found === Found.Error) row.error = scanner.error;
+      else if (found === Found.ElementEnd) {
+        if (room !== undefined && this.#isTooMuch(output, row, { room, end: scanner.position })) return;
+        this.#settle(scanner, row, scanner.position);
+      }
+    }
+    if (room !== undefined && row.isArriving) this.#isTooMuch(output, row, { room, end: bytes.length });
+  }
+
+  /**
+   * Whether a row has to wait for the next chunk, which `isCut` then says; what it lacks, or whether it is an error, is
+   * seen there.
+   *
+   * @throws Overflow As {@linkcode BulkGet.forward} does.
+   */
   #isTooMuch(output: ChunkText, row: RowInHand, { room, end }: { room: ChunkRoom; end: number }): boolean {
     if (row.passedInPart) {
       const isAlone = output.counts.documents === 0;

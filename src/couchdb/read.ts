@@ -77,12 +77,19 @@ export interface ReadingHealth {
   lackingInARow?: number | undefined;
 }
 
-/** Where documents whose rows were not good are settled: what goes out, and what the chunk has no room for. */
-interface Settling {
+/** One reading of the batch: the chunk that rows go into, and what every request of it is made with. */
+interface Reading {
   output: ChunkText;
   call: CallOptions;
   room: ChunkRoom | undefined;
+  /** What the chunk has no room for. */
   left: IdBatch[];
+}
+
+/** A part of the batch, and for which time it is asked for. */
+interface Asked {
+  batch: IdBatch;
+  attempt: number;
 }
 
 /** What {@linkcode BatchReader.readThrough} takes. */
@@ -181,15 +188,15 @@ export class BatchReader {
     const output = new ChunkText(this.counts);
     const room = this.#room();
     const left: IdBatch[] = [];
-    const settling = { output, call, room, left };
+    const reading = { output, call, room, left };
     // No variable keeps them any longer: they may be a million.
-    const lone = yield* this.#readAgain(yield* this.#readPlan(settling), settling);
+    const lone = yield* this.#readAgain(yield* this.#readPlan(reading), reading);
     let settled = 0;
     for (const suspect of lone.all()) {
       const { document, isOut } = suspect;
       try {
         // Where the chunk is full, the document is asked for with the rest; a row that went out is settled here.
-        const hasRoom = (left.length === 0 || isOut === true) && (yield* this.#readAlone(suspect, output, call, room));
+        const hasRoom = (left.length === 0 || isOut === true) && (yield* this.#readAlone(suspect, reading));
         if (!hasRoom) left.push(IdBatch.of([document]));
       } catch (error) {
         if (!(error instanceof Overflow)) throw error;
@@ -202,9 +209,9 @@ export class BatchReader {
   }
 
   /** Asks for what is planned. @returns What has to be asked for again. */
-  async *#readPlan({ output, call, room, left }: Settling): AsyncGenerator<Uint8Array, Suspects> {
+  async *#readPlan({ output, call, room, left }: Reading): AsyncGenerator<Uint8Array, Suspects> {
     const suspects = new Suspects();
-    const waiting = this.#plan.map((batch) => ({ batch, attempt: 1 }));
+    const waiting: Asked[] = this.#plan.map((batch) => ({ batch, attempt: 1 }));
     /** What is read from then on shows only which other documents break: of many each would cost a restart. */
     let restart: RestartNeeded | undefined;
     for (let asked = waiting.shift(); asked !== undefined; asked = waiting.shift()) {
@@ -232,9 +239,9 @@ export class BatchReader {
           restart ??= needed;
           if (rest.count > 0) waiting.unshift({ batch: rest, attempt: 1 });
         } else if (rest.count === 1 && isOfDocument(failure)) {
-          for (const [document] of rest.pages()) if (document !== undefined) suspects.add({ document });
+          suspects.addBatch(rest);
         } else {
-          waiting.unshift(...await this.#askForLess(rest, asked.attempt, failure, call));
+          waiting.unshift(...await this.#askForLess({ batch: rest, attempt: asked.attempt }, failure, call));
         }
       }
     }
@@ -333,12 +340,7 @@ export class BatchReader {
   /**
    * What to ask for after a failure: the same again after a pause, or its halves when the server seems to choke on it.
    */
-  async #askForLess(
-    batch: IdBatch,
-    attempt: number,
-    failure: CouchError,
-    call: CallOptions,
-  ): Promise<{ batch: IdBatch; attempt: number }[]> {
+  async #askForLess({ batch, attempt }: Asked, failure: CouchError, call: CallOptions): Promise<Asked[]> {
     const halves = isTooMuch(failure) || (attempt > 1 && isOfDocument(failure)) ? batch.split() : undefined;
     if (halves === undefined && (attempt >= this.#client.retry.attempts || !isTransient(failure))) throw failure;
     await this.#client.waitAfterFailure(failure, attempt + 1, call);
@@ -353,7 +355,7 @@ export class BatchReader {
    *
    * @returns Those whose rows are still not good, or for which the chunk has no room.
    */
-  async *#readAgain(suspects: Suspects, settling: Settling): AsyncGenerator<Uint8Array, Suspects> {
+  async *#readAgain(suspects: Suspects, reading: Reading): AsyncGenerator<Uint8Array, Suspects> {
     for (let size = SUSPECTS_AT_ONCE; size >= LEAST_AT_ONCE && suspects.count > FEW_SUSPECTS; size /= 4) {
       const still = new Suspects();
       /** Requests in a row that brought nothing: more of them would bring nothing either. */
@@ -361,7 +363,7 @@ export class BatchReader {
       let passed = 0;
       for (const part of suspects.parts(size)) {
         passed += part.length;
-        if (fruitless >= MOST_UNREADABLE_IN_A_ROW || settling.left.length > 0) {
+        if (fruitless >= MOST_UNREADABLE_IN_A_ROW || reading.left.length > 0) {
           for (const suspect of part) still.add(suspect);
           continue;
         }
@@ -373,7 +375,7 @@ export class BatchReader {
           else asked.push(suspect.document);
         }
         const behind = () => documentsOf(suspects, passed);
-        if (asked.length > 0) yield* this.#readPart(IdBatch.of(asked), { still, behind }, settling);
+        if (asked.length > 0) yield* this.#readPart(IdBatch.of(asked), { still, behind }, reading);
         fruitless = this.counts.documents > documents ? 0 : fruitless + 1;
       }
       suspects = still;
@@ -385,7 +387,7 @@ export class BatchReader {
   async *#readPart(
     batch: IdBatch,
     { still, behind }: { still: Suspects; behind: () => readonly ListedDocument[] },
-    { output, call, room, left }: Settling,
+    { output, call, room, left }: Reading,
   ): AsyncGenerator<Uint8Array> {
     for (let attempt = 1;; attempt++) {
       const request = this.#request(batch, { suspects: still });
@@ -402,7 +404,7 @@ export class BatchReader {
         const failure = healable(error);
         if (request.passedInPart) throw await this.#restart(request, failure, call);
         if (isOfDocument(failure)) {
-          for (const page of batch.pages()) for (const document of page) still.add({ document });
+          still.addBatch(batch);
           return await this.#client.waitAfterFailure(failure, 2, call);
         }
         if (attempt >= this.#client.retry.attempts) throw failure;
@@ -418,12 +420,9 @@ export class BatchReader {
    * @returns Whether the chunk had room for it.
    */
   async *#readAlone(
-    suspect: Suspect,
-    output: ChunkText,
-    call: CallOptions,
-    room: ChunkRoom | undefined,
+    { document, isOut, missing }: Suspect,
+    { output, call, room }: Reading,
   ): AsyncGenerator<Uint8Array, boolean> {
-    const { document, isOut, missing } = suspect;
     if (isOut === true) return this.#settlePassed(document, missing ?? []);
     let wasWell = false;
     let lacksRevisions = missing !== undefined;
@@ -438,12 +437,7 @@ export class BatchReader {
         const [found] = request.suspects.all();
         if (found?.isOut === true && !isLast) return this.#settlePassed(document, found.missing ?? []);
         if (found === undefined || found.isOut === true) {
-          this.#health.unreadableInARow = 0;
-          const lacking = found?.missing ?? [];
-          if (lacking.length > 0) this.#health.lackingInARow = (this.#health.lackingInARow ?? 0) + 1;
-          // Its revisions have come: whoever lagged has caught up.
-          else if (lacksRevisions) this.#health.lackingInARow = 0;
-          this.#nameMissing(document.id, lacking);
+          this.#settleRead(document.id, found?.missing ?? [], { hasLacked: lacksRevisions });
           return true;
         }
         if (found.error?.error === "not_found") {
@@ -470,6 +464,19 @@ export class BatchReader {
     }
   }
 
+  /**
+   * A document that was asked for alone has come, without those of its revisions that are `lacking` for good.
+   *
+   * @param options.hasLacked Whether it lacked some the last time.
+   */
+  #settleRead(id: string, lacking: readonly string[], { hasLacked }: { hasLacked: boolean }): void {
+    this.#health.unreadableInARow = 0;
+    if (lacking.length > 0) this.#health.lackingInARow = (this.#health.lackingInARow ?? 0) + 1;
+    // Its revisions have come: whoever lagged has caught up.
+    else if (hasLacked) this.#health.lackingInARow = 0;
+    this.#nameMissing(id, lacking);
+  }
+
   #rowFailure(id: string, { error, missing }: Suspect): CouchError {
     const { error: code, reason } = error ??
       (missing === undefined
@@ -482,12 +489,16 @@ export class BatchReader {
     );
   }
 
-  /** A row that was too large to be kept lacks a revision: the chunk is started again, but not endlessly. */
-  #settlePassed(id: ListedDocument, missing: readonly string[]): true {
+  /**
+   * A row that was too large to be kept lacks a revision: the chunk is started again, but not endlessly.
+   *
+   * @throws RestartNeeded the first times; then the row is taken as it is.
+   */
+  #settlePassed(document: ListedDocument, missing: readonly string[]): true {
     if (this.#restartsForRevisions++ < RESTARTS_FOR_REVISIONS) {
-      throw new RestartNeeded(this.#rowFailure(id.id, { document: id, missing }));
+      throw new RestartNeeded(this.#rowFailure(document.id, { document, missing }));
     }
-    this.#nameMissing(id.id, missing);
+    this.#nameMissing(document.id, missing);
     return true;
   }
 

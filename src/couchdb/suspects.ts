@@ -48,6 +48,11 @@ export class Suspects {
     this.#loose = [];
   }
 
+  /** Adds all documents of a batch, of whose rows nothing is known. */
+  addBatch(batch: IdBatch): void {
+    for (const page of batch.pages()) for (const document of page) this.add({ document });
+  }
+
   /** All of them; none may be added meanwhile. */
   *all(): Generator<Suspect> {
     for (const part of this.parts(MOST_WHOLE)) yield* part;

@@ -44,7 +44,7 @@ export function revision(
 }
 
 /** The JSON of a chunk. */
-export function chunkText(rows: readonly Row[]): string {
+function chunkText(rows: readonly Row[]): string {
   const texts = rows.map(([id, ...documents]) =>
     `{"id":${JSON.stringify(id)},"docs":[${documents.map((text) => `{"ok":${text}}`).join(",")}]}`
   );

@@ -19,7 +19,7 @@ import { LAST_WORDS_TIMEOUT_MS } from "./run_in_rounds.ts";
  * How long a call may stay away, beside the task's delay: one of 15 minutes that dies at its end and is tried again,
  * and some throttling.
  */
-export const LEASE_MS: number = 40 * 60_000;
+const LEASE_MS = 40 * 60_000;
 
 /** What a lease is held with. */
 export interface LeaseContext extends StoreCallOptions {

@@ -30,7 +30,7 @@ export async function overdueDays(context: OverdueContext, tasks: readonly Task[
 }
 
 /** The first elapse of a task that is not saved; undefined when there is none. */
-export async function unsavedSince({ repository, now, signal }: OverdueContext, task: Task): Promise<Date | undefined> {
+async function unsavedSince({ repository, now, signal }: OverdueContext, task: Task): Promise<Date | undefined> {
   const latest = latestElapse(task, now());
   if (latest === undefined) return undefined;
   if (await isSaved({ repository, signal }, task, latest)) return undefined;

@@ -25,7 +25,7 @@ import type { Store } from "../../src/store/store.ts";
 import type { CouchServer } from "../couch_request.ts";
 
 /** How long a server may be silent; long enough for a machine that is busy with other things. */
-export const SILENCE_MS = 700;
+const SILENCE_MS = 700;
 const ATTEMPTS = 4;
 /** The database's password, and the keys of the store: none of them may stand in any message. */
 export const COUCH_PASSWORD = "couch-Passw0rd+/=";

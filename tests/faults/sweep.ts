@@ -116,7 +116,7 @@ async function limited(attempt: Promise<Verdict>): Promise<Verdict> {
 }
 
 /** Numbers from 0 to 1 that are the same for the same text. */
-export function randomOf(text: string): () => number {
+function randomOf(text: string): () => number {
   let state = 0x811c9dc5;
   for (const character of text) state = Math.imul(state ^ character.codePointAt(0)!, 0x01000193) >>> 0;
   return () => {

@@ -19,9 +19,9 @@ import { RecordedLog } from "../../fakes/log.ts";
 import { type ArchivedBackup, readBackup } from "../../read_archive.ts";
 
 /** Patience of milliseconds. */
-export const SHORT_PATIENCE: NonNullable<RunContext["patience"]> = { patienceMs: 400, firstWaitMs: 10 };
+const SHORT_PATIENCE: NonNullable<RunContext["patience"]> = { patienceMs: 400, firstWaitMs: 10 };
 /** A cluster is waited for as briefly. */
-export const SHORT_TIMES: NonNullable<RunContext["clusterTimes"]> = {
+const SHORT_TIMES: NonNullable<RunContext["clusterTimes"]> = {
   freshMs: 1000,
   betweenLooksMs: 5,
   patienceMs: 1500,

@@ -50,10 +50,6 @@ export class ShardCopy {
     this.node = node;
   }
 
-  get documentCount(): number {
-    return this.#entries.size;
-  }
-
   get deletedCount(): number {
     return this.#entries.size - this.liveCount;
   }

@@ -121,7 +121,10 @@ export class IdSet {
   #marks: Uint8Array | undefined;
   #marked = 0;
 
-  /** @param options.capacity How many ids to make room for; with more it grows. `words`: of a hash, @default 4 */
+  /**
+   * @param options.capacity How many ids to make room for; with more it grows. @default 0
+   * @param options.words How wide the hash is that stands for an id. @default 4, which is 128 bits
+   */
   constructor({ capacity = 0, words = 4 }: { capacity?: number; words?: HashWords } = {}) {
     this.#words = words;
     this.#slots = Math.max(LEAST_SLOTS, Math.ceil(capacity / LOAD));

@@ -2,12 +2,12 @@
  * Finds the keys that sign requests if the config has none: in the places where AWS's own tools look, in their order.
  * In: what the environment says of these places. Out: a provider that keeps the keys and renews them before they end.
  */
-import { shellWord } from "../shell_word.ts";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { AwsError, describeError } from "../errors.ts";
 import { Secret } from "../secret.ts";
+import { shellWord } from "../shell_word.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 import { readContainerCredentials } from "./container_credentials.ts";
 import { cachedProvider, type CredentialProvider, type Credentials, staticProvider } from "./credentials.ts";
@@ -129,7 +129,10 @@ async function lookInProfile({ profile, profileFiles, region }: KeySources): Pro
   }
 }
 
-/** Whoever is asked for a code by a program that nobody looks at: refused once the keys that it goes with are there. */
+/**
+ * Refuses a role that wants a code of multi-factor authentication, as nobody is there to type one. A plugin of the SDK's
+ * client of STS: so it is refused only once the keys are there that the role is asked for with.
+ */
 const REFUSE_MFA = {
   // deno-lint-ignore no-explicit-any
   applyToStack(stack: any): void {
@@ -148,7 +151,7 @@ const REFUSE_MFA = {
   },
 };
 
-/** An error within the SDK that knows what to do. */
+/** An error that is thrown within the SDK, and brings its hint along. */
 class HintedError extends Error {
   readonly hint: string;
 
@@ -158,7 +161,10 @@ class HintedError extends Error {
   }
 }
 
-/** That no keys came of something, with the best hint that is known, and whether others will fare better. */
+/**
+ * The error where the SDK has failed to get keys. Its code says whether it is of use to ask again, and whether the keys
+ * of other places will do; `otherwise` is the hint where the failure has none of its own.
+ */
 function noKeys(message: string, error: unknown, otherwise: string): AwsError {
   const { hint = otherwise, $metadata } = error as { hint?: string; $metadata?: { httpStatusCode?: number } };
   if (error instanceof NoAnswer) {
@@ -226,12 +232,13 @@ export interface SdkConfig {
 /** Where STS is asked if nobody says a region, as the SDK has it. */
 const DEFAULT_REGION = "us-east-1";
 
+/** How the SDK is asked to choose its address: by itself, the dual-stack one, the older one. */
 const CHOICES: readonly { useDualstackEndpoint?: boolean }[] = [
   {},
   { useDualstackEndpoint: true },
   { useDualstackEndpoint: false },
 ];
-/** Which of the choices has answered last, for as long as the process lives. */
+/** Which of the choices has answered last: it is asked first by all of the process. */
 const ANSWERED = { choice: 0 };
 
 /**

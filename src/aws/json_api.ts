@@ -1,15 +1,15 @@
 /**
- * A call of an AWS service that speaks JSON: Secrets Manager, Step Functions. In: an operation and its input. Out: the
- * answer as it came, or an error with AWS's own code. What a little patience can heal is tried again.
+ * A call of an AWS service that speaks JSON: Secrets Manager, Parameter Store, Step Functions. In: an operation and its
+ * input. Out: the answer as it came, or an error with AWS's own code. What a little patience can heal is tried again.
  */
 import * as z from "zod";
 import { orAborted, wait } from "../abort.ts";
 import { AwsError, isTransient } from "../errors.ts";
 import { DEFAULT_RETRY, parseRetryAfter, waitBeforeAttempt } from "../retry.ts";
+import { readShort } from "../short_answer.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import { openCredentials } from "./credential_chain.ts";
 import { type Credentials, isSameCredentials } from "./credentials.ts";
-import { readShort } from "../short_answer.ts";
 import type { AwsCallOptions, AwsOptions, AwsService } from "./options.ts";
 import { domainsOf } from "./partition.ts";
 import { findReachable, forgetReachable } from "./reach.ts";

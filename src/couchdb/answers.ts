@@ -19,19 +19,19 @@ export type Members = Readonly<Record<string, unknown>>;
 /** The `error` of an answer that is not read to its end. */
 const TOO_LONG = "answer_too_long";
 
-/** The error for an answer that is whole JSON and not what was asked for. `must` completes "CouchDB's answer …". */
-export function strangeAnswer({ action, database }: AnswerSubject, must: string): CouchError {
-  return new CouchError(`Cannot ${action}: CouchDB's answer ${must}`, {
+/** The error for an answer that is whole JSON and not what was asked for. `flaw` completes "CouchDB's answer …". */
+export function strangeAnswer({ action, database }: AnswerSubject, flaw: string): CouchError {
+  return new CouchError(`Cannot ${action}: CouchDB's answer ${flaw}`, {
     error: "strange_answer",
-    reason: must,
+    reason: flaw,
     database,
   }, { hint: "The server at database.url is not CouchDB, or something in between changes its answers" });
 }
 
 /** The error for an answer of so many bytes, or characters, that it is not read to its end: there were more. */
 export function longAnswer({ action, database }: AnswerSubject, most: number): CouchError {
-  const must = `has more than ${most >> 20} MiB`;
-  return new CouchError(`Cannot ${action}: CouchDB's answer ${must}`, { error: TOO_LONG, reason: must, database }, {
+  const flaw = `has more than ${most >> 20} MiB`;
+  return new CouchError(`Cannot ${action}: CouchDB's answer ${flaw}`, { error: TOO_LONG, reason: flaw, database }, {
     hint: "So much is read of no answer but those that hold documents: the server at database.url may not be CouchDB",
   });
 }

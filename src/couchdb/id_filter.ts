@@ -75,6 +75,7 @@ export class IdFilter {
     const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
     const filter = new IdFilter(new Uint32Array(buffer, byteOffset, byteLength / 4), { salt, hashes });
     filter.ids = ids;
+    // Each turn clears the lowest bit of a word that is set.
     for (let word of filter.#words) for (; word !== 0; word &= word - 1) filter.#set++;
     return filter;
   }
@@ -182,6 +183,7 @@ const pair = new Uint32Array(2);
 
 /**
  * Puts two 32-bit hashes of an id's UTF-16 units into `pair`; the second is odd, so that its multiples reach every bit.
+ * Filters are stored with checkpoints and manifests: what an id is hashed to must never change.
  */
 function hash(id: string, salt: number): void {
   let a = 0x9e3779b9 ^ salt;

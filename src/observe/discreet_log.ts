@@ -1,10 +1,13 @@
 /**
- * A log of what is sealed: log lines, and Loki with them, must not name people's data. In: a log. Out: the same, whose
- * lines about a document say that there was one, and not which.
+ * The log where backups are sealed: its lines, which Loki keeps in clear, must not name people's data. In: a log. Out:
+ * the same log, whose lines about a document say that there was one, but not which.
  */
 import type { Log, LogFields } from "../observe.ts";
 
-/** What stands on a line about somebody's data -> what of it may tell of these. */
+/**
+ * The field by which a line about somebody's data is known -> the fields that are left out of that line. By the field,
+ * as `reason` and `error` say nothing of documents on other lines. The first that a line has counts.
+ */
 const LEFT_OUT: Readonly<Record<string, readonly string[]>> = {
   id: ["id", "rev", "from", "onto", "reason", "error"],
   ids: ["ids"],
@@ -12,7 +15,7 @@ const LEFT_OUT: Readonly<Record<string, readonly string[]>> = {
   security: ["security"],
 };
 
-/** The same log, without ids, and without what CouchDB says about documents. */
+/** The same log without ids of documents, and without what CouchDB says about documents. */
 export function discreetLog(log: Log): Log {
   return {
     debug: (event, fields) => log.debug(event, discreetFields(fields)),

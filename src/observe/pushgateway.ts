@@ -4,12 +4,12 @@
  *
  * @see https://github.com/prometheus/pushgateway#api
  */
-import { readShort } from "../short_answer.ts";
 import { Buffer } from "node:buffer";
 import { describeError, ProgramError } from "../errors.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import { isTaskSaved, type RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
+import { readShort } from "../short_answer.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import { formatMetrics, formatProof, type MetricsOptions } from "./metrics.ts";

@@ -6,12 +6,13 @@
 import type { Proofs } from "../archive/proof.ts";
 
 /**
- * What a day brought a database, from what counts most: complete in `f`ull, as an `i`ncrement, u`=`nchanged, complete
- * but for `u`nreadable documents, failed (`x`), `l`ate: nobody ran what was due; `.` nothing.
+ * What a day brought a database: `f` a complete full backup, `i` a complete increment, `=` it had not changed, `u` a
+ * backup that is complete but for documents that CouchDB could not read, `x` it failed, `l` it is late, as nobody ran
+ * what was due, `.` nothing.
  */
 export type DayCode = "f" | "i" | "=" | "u" | "x" | "l" | ".";
 
-/** A later one of these does not take the place of an earlier one. */
+/** From what counts most: of several things that a day brought the first of these is told. */
 const RANK: readonly DayCode[] = ["f", "i", "u", "=", "x", "l", "."];
 
 /** How a task stands, and its runs. */
@@ -57,7 +58,8 @@ export interface ReportedDatabase {
   /** A letter for each day from `from` on, {@linkcode DayCode}, a number after it where it repeats: `.30f=6`. */
   days: string;
   /**
-   * For each day with a full backup, in order, its stored size: character code less 40, half of it the power of two.
+   * A character for each day with a full backup, in order: of the code `c` where `2 ** ((c - 40) / 2) - 1` bytes are
+   * stored, to within a fifth.
    */
   sizes: string;
 }
@@ -79,6 +81,7 @@ export interface ReportData {
   databases: ReportedDatabase[];
 }
 
+/** The code of the character that stands for no bytes. */
 const FIRST_SIZE = 40;
 
 /** The days of one database. */

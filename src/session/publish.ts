@@ -1,4 +1,7 @@
-/** In goes a finished run's report; its figures go out to a Pushgateway or into a textfile, as the config says. */
+/**
+ * Where the figures of a run or a proof go, as the config says: to a Pushgateway, into a textfile, or nowhere. In: the
+ * config, and the report of a run that is over or the outcome of a proof. Out: warnings; nothing here rejects.
+ */
 import { hostname } from "node:os";
 import type { Config } from "../config/config.ts";
 import { pushMetrics, pushProof } from "../observe/pushgateway.ts";
@@ -8,27 +11,38 @@ import type { RunReport } from "../archive/report.ts";
 import { nextElapses } from "../task/times.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 
+/** Who publishes, and how. */
+interface PublishOptions {
+  /** The instance in the figures, where the config names none. @default the operating system's name of the machine */
+  host?: string | undefined;
+  /** Makes the requests to the Pushgateway. @default the platform's */
+  fetch?: Fetch | undefined;
+}
+
+/** What is told of a run beside its report. */
+interface RunFigures extends PublishOptions {
+  /** Lines that did not reach Loki. */
+  lostLogLines: number;
+  /** Requests to CouchDB that were made again. */
+  retries: number;
+  /** When the run is over; of a task that was run by hand the next elapse is the first after it. */
+  now: Date;
+  /** Whether the run was for databases that were named. @default false */
+  isPart?: boolean;
+  /** For a Pushgateway's answers, all together, in milliseconds. @default that of pushMetrics() */
+  timeoutMs?: number | undefined;
+}
+
 /**
- * Hands a report's figures to where the config wants them. Returns what went wrong, a sentence each.
+ * Hands a report's figures to where the config wants them.
  *
- * @param counted.host The instance in the figures, where the config names none; the operating system's unless given.
- * `isPart`: the run was for databases that were named.
+ * @param report `scheduled`: of which elapses the run was, where a schedule began it.
+ * @returns What went wrong, a sentence each.
  */
 export async function publishMetrics(
   config: Config,
   report: RunReport & { scheduled?: readonly { task: string; elapse: string }[] },
-  { lostLogLines, retries, now, host = hostname(), isPart = false, timeoutMs, fetch }: {
-    lostLogLines: number;
-    retries: number;
-    /** The next elapse: of a run by hand the first after it, else the one after the elapse that was run. */
-    now: Date;
-    host?: string | undefined;
-    isPart?: boolean;
-    /** For a Pushgateway's answers, all together. @default that of pushMetrics() */
-    timeoutMs?: number | undefined;
-    /** Makes the requests to the Pushgateway. */
-    fetch?: Fetch | undefined;
-  },
+  { lostLogLines, retries, now, host = hostname(), isPart = false, timeoutMs, fetch }: RunFigures,
 ): Promise<string[]> {
   const { prometheus } = config;
   if (prometheus === undefined) return [];
@@ -47,16 +61,10 @@ export async function publishMetrics(
   return warnings;
 }
 
-/** Hands a proof's figures to where the config wants them. Returns what went wrong, a sentence each. */
+/** Hands a proof's figures to where the config wants them. @returns What went wrong, a sentence each. */
 export async function publishProof(
   { prometheus }: Config,
-  { kind, proof, host = hostname(), fetch }: {
-    kind: ProofKind;
-    proof: Proof;
-    host?: string | undefined;
-    /** Makes the requests to the Pushgateway. */
-    fetch?: Fetch | undefined;
-  },
+  { kind, proof, host = hostname(), fetch }: PublishOptions & { kind: ProofKind; proof: Proof },
 ): Promise<string[]> {
   if (prometheus === undefined) return [];
   const { pushgateway, textfile, instance = host } = prometheus;

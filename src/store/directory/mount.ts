@@ -3,15 +3,15 @@
  * marker lies in the folder, and a note on this machine says that it was there. A folder without the marker, if there
  * is a note, is refused. The first run has no note and works without any setup.
  */
-import { shellWord } from "../../shell_word.ts";
 import { createHash, randomUUID } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, StoreError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
+import { shellWord } from "../../shell_word.ts";
+import { errorCode } from "../../system_error.ts";
 import type { FileCalls } from "./calls.ts";
 import { type DirectoryAction, directoryError } from "./error.ts";
-import { errorCode } from "../../system_error.ts";
 
 /** The marker, in the bucket folder itself. It may be empty; store.list() does not show it. */
 export const MARKER_NAME = ".couchdb-backup";

@@ -2,21 +2,21 @@
  * A store in a folder of the local file system. An object is a file; it appears under its name in one step, after its
  * bytes have reached the disk, so that a power cut leaves the whole object or none.
  */
-import { counted } from "../../counts.ts";
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import { orAborted, untilAborted } from "../../abort.ts";
+import { counted } from "../../counts.ts";
 import { DAY_MS } from "../../dates.ts";
 import { StoreError } from "../../errors.ts";
-import { orAborted, untilAborted } from "../../abort.ts";
+import { SILENT_LOG } from "../../observe.ts";
 import { allEnded } from "../../parallel.ts";
+import { errorCode } from "../../system_error.ts";
 import { FileCalls, writePart } from "./calls.ts";
 import { type DirectoryAction, directoryError, isMissing } from "./error.ts";
-import { errorCode } from "../../system_error.ts";
-import { SILENT_LOG } from "../../observe.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
 import { type MadeFolder, Syncs } from "./syncs.ts";
 import type {

@@ -3,7 +3,6 @@
  * bytes have reached the disk, so that a power cut leaves the whole object or none.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -18,6 +17,7 @@ import { errorCode } from "../../system_error.ts";
 import { FileCalls, writePart } from "./calls.ts";
 import { type DirectoryAction, directoryError, isMissing } from "./error.ts";
 import { MARKER_NAME, Mount } from "./mount.ts";
+import { readFile } from "./read.ts";
 import { type MadeFolder, Syncs } from "./syncs.ts";
 import type {
   Conditions,
@@ -33,9 +33,6 @@ import type {
 import { checkFolder, checkKey, compareEntries } from "../key.ts";
 import { isCreated } from "../race.ts";
 
-const READ_BYTES = 256 * 1024;
-/** A pipe that somebody has put there is opened at once, and then refused: else it would be waited for without end. */
-const OPEN_TO_READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
 /** How those begin that this process writes. Not by its number alone, which in a container is the same each time. */
 const OWN_TEMP = `.couchdb-backup-${process.pid}-${randomUUID().slice(0, 8)}-`;
@@ -174,59 +171,11 @@ export class DirectoryStore implements Store {
     await this.#syncs.named(join(this.#root, checkFolder(folder)), folder);
   }
 
-  async read(key: string, options: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
-    const { signal } = options;
+  async read(key: string, { signal }: StoreCallOptions = {}): Promise<ReadableStream<Uint8Array>> {
     signal?.throwIfAborted();
-    const path = this.#path(key);
+    checkKey(key);
     await this.#mount.requireFor("read");
-    const file = await this.#try("read", key, this.#calls.open(path, OPEN_TO_READ));
-    // Once: its number may be another file's by then. And not while it is read, which would go on with that file.
-    let reading: Promise<unknown> | undefined;
-    let closing: Promise<void> | undefined;
-    const close = () =>
-      closing ??= (async () => {
-        await Promise.allSettled([reading]);
-        await this.#calls.close(file);
-      })();
-    let sizeBytes: number;
-    try {
-      const info = await this.#try("read", key, this.#calls.statOpen(file));
-      if (!info.isFile()) {
-        throw directoryError(Object.assign(new Error(), { code: "ENOENT" }), this.#place("read", key));
-      }
-      sizeBytes = info.size;
-    } catch (error) {
-      await close();
-      throw error;
-    }
-    let position = 0;
-    const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-      try {
-        signal?.throwIfAborted();
-        const buffer = new Uint8Array(Math.min(READ_BYTES, sizeBytes - position));
-        const call = buffer.length === 0 ? Promise.resolve(0) : this.#calls.read(file, buffer);
-        reading = call;
-        const bytesRead = await this.#try("read", key, call);
-        if (closing !== undefined) return; // Nobody wants it any more.
-        if (bytesRead === 0) {
-          if (position < sizeBytes) {
-            throw new StoreError(
-              `Cannot read "${key}" in "${this.url}": it ended after ${position} of ${counted(sizeBytes, "byte")}`,
-              { code: "cut_off", key },
-            );
-          }
-          await close();
-          controller.close();
-          return;
-        }
-        position += bytesRead;
-        controller.enqueue(buffer.subarray(0, bytesRead));
-      } catch (error) {
-        await close();
-        throw error;
-      }
-    };
-    return new ReadableStream<Uint8Array>({ pull, cancel: close }, { highWaterMark: 0 });
+    return await readFile(this.#place("read", key), { calls: this.#calls, signal });
   }
 
   async stat(

@@ -2,6 +2,7 @@
  * A small S3 server that is stricter than most: it verifies signatures, checksums, conditions and the rules of
  * multipart uploads, and misbehaves on request. tests/fakes/s3_test.ts holds it against the AWS SDK.
  */
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -109,6 +110,16 @@ interface FakeUpload {
   wantsChecksums: boolean;
   headers: Record<string, string>;
   parts: Map<number, { bytes: Uint8Array; etag: string; checksum: string | undefined }>;
+}
+
+/** A request, and what it is about. */
+interface Asked {
+  request: WireRequest;
+  bucket: string;
+  key: string;
+  query: URLSearchParams;
+  /** Whether there was an object of that key when the request came. */
+  isTaken: boolean;
 }
 
 /** One request as it came, for assertions. */
@@ -247,12 +258,42 @@ export class FakeS3 {
     return found.fault;
   }
 
-  #execute(
-    operation: Operation,
-    given: { request: WireRequest; bucket: string; key: string; query: URLSearchParams; isTaken: boolean },
-  ): Answer {
-    const { request, bucket, key, query, isTaken } = given;
-    const { headers, body } = request;
+  #execute(operation: Operation, asked: Asked): Answer {
+    this.#refuseAny(asked);
+    switch (operation) {
+      case "HeadBucket":
+        return { status: 200, headers: { "x-amz-bucket-region": this.keys.region } };
+      case "ListObjectsV2":
+        return this.#list(asked.bucket, asked.query);
+      case "PutObject":
+        return this.#put(asked);
+      case "GetObject":
+        return this.#gzipped(asked.request.headers, this.#get(asked, { isHead: false }));
+      case "HeadObject":
+        return this.#get(asked, { isHead: true });
+      case "DeleteObject":
+        if (this.#options.allowsDelete !== true) {
+          throw new Refusal(403, "AccessDenied", "No step of a backup needs the right to delete");
+        }
+        this.objects.delete(pathOf(asked));
+        return { status: 204 };
+      case "CreateMultipartUpload":
+        return this.#beginUpload(asked);
+      case "UploadPart":
+        return this.#putPart(asked);
+      case "CompleteMultipartUpload":
+        return this.#completeUpload(asked);
+      case "AbortMultipartUpload":
+        if (this.#options.refusesAbort) throw new Refusal(403, "AccessDenied");
+        this.#upload(asked);
+        this.uploads.delete(asked.query.get("uploadId")!);
+        return { status: 204 };
+    }
+  }
+
+  /** @throws Refusal for what is refused whatever is asked for. */
+  #refuseAny({ request, bucket, key }: Asked): void {
+    const { headers } = request;
     const mayHaveBody = request.method === "PUT" || request.method === "POST";
     if (this.#options.wantsLengths && mayHaveBody && !("content-length" in headers)) {
       throw new Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.");
@@ -282,94 +323,81 @@ export class FakeS3 {
     if (storageClass !== undefined && this.#options.storageClasses?.includes(storageClass) === false) {
       throw new Refusal(400, "InvalidStorageClass", "The storage class you specified is not valid");
     }
-    const path = `${bucket}/${key}`;
-    switch (operation) {
-      case "HeadBucket":
-        return { status: 200, headers: { "x-amz-bucket-region": this.keys.region } };
-      case "ListObjectsV2":
-        return this.#list(bucket, query);
-      case "PutObject": {
-        const { writesKeyEveryMs = 0 } = this.#options;
-        const pauseMs = Date.now() - (this.#written.get(path) ?? 0);
-        if (pauseMs < writesKeyEveryMs) throw new Refusal(429, "TooManyRequests", "Reduce your rate for this object.");
-        this.#written.set(path, Date.now());
-        const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
-        const { ignoresConditions } = this.#options;
-        this.#checkFree(headers, path, ignoresConditions === true || (ignoresConditions === "races" && !isTaken));
-        const asksForLock = headers["x-amz-object-lock-mode"] !== undefined;
-        const isLocked = asksForLock || this.#options.locksObjects === true;
-        // S3's own server takes any checksum; what its documentation says is what moto holds on to.
-        if (asksForLock && !headers["content-md5"] && headers["x-amz-sdk-checksum-algorithm"] !== "SHA256") {
-          throw new Refusal(400, "InvalidRequest", "Content-MD5 or x-amz-sdk-checksum-algorithm header is required");
-        }
-        if (isLocked && checksum === undefined && !headers["content-md5"]) {
-          throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
-        }
-        const etag = `"${md5(body)}"`;
-        const object = { bytes: body, etag, checksum, headers: this.#kept(headers), modified: this.#now() };
-        this.#stale.set(path, this.objects.get(path) ?? object);
-        this.objects.set(path, object);
-        return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
-      }
-      case "GetObject":
-      case "HeadObject": {
-        const isHead = operation === "HeadObject";
-        const { isStale, ignoresRanges, ignoresIfMatch } = this.#options;
-        const asked = { ...headers };
-        if (ignoresRanges) delete asked["range"];
-        if (ignoresIfMatch) delete asked["if-match"];
-        const answer = readAnswer((isStale ? this.#stale : this.objects).get(path), asked, isHead);
-        return isHead ? answer : this.#gzipped(headers, answer);
-      }
-      case "DeleteObject":
-        if (this.#options.allowsDelete !== true) {
-          throw new Refusal(403, "AccessDenied", "No step of a backup needs the right to delete");
-        }
-        this.objects.delete(path);
-        return { status: 204 };
-      case "CreateMultipartUpload": {
-        const uploadId = `upload+/=${++this.#lastId}`;
-        const { ignoresChecksums = false } = this.#options;
-        const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256" && !ignoresChecksums;
-        this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: this.#kept(headers), parts: new Map() });
-        return xml(
-          `<InitiateMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
-            `<UploadId>${uploadId}</UploadId></InitiateMultipartUploadResult>`,
-        );
-      }
-      case "UploadPart": {
-        const upload = this.#upload(query, bucket, key);
-        const number = Number(query.get("partNumber"));
-        const { maxParts = 10_000 } = this.#options;
-        if (!(Number.isInteger(number) && number >= 1 && number <= maxParts)) throw new Refusal(400, "InvalidArgument");
-        const checksum = this.#options.ignoresChecksums ? undefined : checkChecksum(headers, body);
-        if (upload.wantsChecksums && checksum === undefined) {
-          throw new Refusal(400, "InvalidRequest", "Checksum Type mismatch occurred, expected sha256, actual null");
-        }
-        const etag = `"${md5(body)}"`;
-        upload.parts.set(number, { bytes: body, etag, checksum });
-        return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
-      }
-      case "CompleteMultipartUpload": {
-        const upload = this.#upload(query, bucket, key);
-        const { ignoresConditions = false, minPartBytes = 5 * 1024 * 1024, wantsEqualParts } = this.#options;
-        const isIgnored = ignoresConditions === true || ignoresConditions === "uploads";
-        this.#checkFree(headers, path, isIgnored || (ignoresConditions === "races" && !isTaken));
-        const object = assemble(upload, new TextDecoder().decode(body), { minPartBytes, wantsEqualParts });
-        this.#stale.set(path, this.objects.get(path) ?? { ...object, headers: upload.headers, modified: this.#now() });
-        this.objects.set(path, { ...object, headers: upload.headers, modified: this.#now() });
-        this.uploads.delete(query.get("uploadId")!);
-        return xml(
-          `<CompleteMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
-            `<ETag>${escape(object.etag)}</ETag></CompleteMultipartUploadResult>`,
-        );
-      }
-      case "AbortMultipartUpload":
-        if (this.#options.refusesAbort) throw new Refusal(403, "AccessDenied");
-        this.#upload(query, bucket, key);
-        this.uploads.delete(query.get("uploadId")!);
-        return { status: 204 };
+  }
+
+  #put(asked: Asked): Answer {
+    const { headers, body } = asked.request;
+    const path = pathOf(asked);
+    const { writesKeyEveryMs = 0, ignoresChecksums, ignoresConditions, locksObjects = false } = this.#options;
+    const pauseMs = Date.now() - (this.#written.get(path) ?? 0);
+    if (pauseMs < writesKeyEveryMs) throw new Refusal(429, "TooManyRequests", "Reduce your rate for this object.");
+    this.#written.set(path, Date.now());
+    const checksum = ignoresChecksums ? undefined : checkChecksum(headers, body);
+    this.#checkFree(asked, { isIgnored: ignoresConditions === true });
+    const asksForLock = headers["x-amz-object-lock-mode"] !== undefined;
+    // S3's own server takes any checksum; what its documentation says is what moto holds on to.
+    if (asksForLock && !headers["content-md5"] && headers["x-amz-sdk-checksum-algorithm"] !== "SHA256") {
+      throw new Refusal(400, "InvalidRequest", "Content-MD5 or x-amz-sdk-checksum-algorithm header is required");
     }
+    if ((asksForLock || locksObjects) && checksum === undefined && !headers["content-md5"]) {
+      throw new Refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required");
+    }
+    const etag = `"${md5(body)}"`;
+    this.#keep(path, { bytes: body, etag, checksum, headers: this.#kept(headers), modified: this.#now() });
+    return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
+  }
+
+  #get(asked: Asked, { isHead }: { isHead: boolean }): Answer {
+    const { isStale, ignoresRanges, ignoresIfMatch } = this.#options;
+    const headers = { ...asked.request.headers };
+    if (ignoresRanges) delete headers["range"];
+    if (ignoresIfMatch) delete headers["if-match"];
+    return readAnswer((isStale ? this.#stale : this.objects).get(pathOf(asked)), headers, isHead);
+  }
+
+  #beginUpload({ request: { headers }, bucket, key }: Asked): Answer {
+    const uploadId = `upload+/=${++this.#lastId}`;
+    const { ignoresChecksums = false } = this.#options;
+    const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256" && !ignoresChecksums;
+    this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: this.#kept(headers), parts: new Map() });
+    return xml(
+      `<InitiateMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
+        `<UploadId>${uploadId}</UploadId></InitiateMultipartUploadResult>`,
+    );
+  }
+
+  #putPart(asked: Asked): Answer {
+    const { headers, body } = asked.request;
+    const upload = this.#upload(asked);
+    const number = Number(asked.query.get("partNumber"));
+    const { maxParts = 10_000, ignoresChecksums } = this.#options;
+    if (!(Number.isInteger(number) && number >= 1 && number <= maxParts)) throw new Refusal(400, "InvalidArgument");
+    const checksum = ignoresChecksums ? undefined : checkChecksum(headers, body);
+    if (upload.wantsChecksums && checksum === undefined) {
+      throw new Refusal(400, "InvalidRequest", "Checksum Type mismatch occurred, expected sha256, actual null");
+    }
+    const etag = `"${md5(body)}"`;
+    upload.parts.set(number, { bytes: body, etag, checksum });
+    return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
+  }
+
+  #completeUpload(asked: Asked): Answer {
+    const { bucket, key, query, request: { body } } = asked;
+    const upload = this.#upload(asked);
+    const { ignoresConditions = false, minPartBytes = 5 * 1024 * 1024, wantsEqualParts } = this.#options;
+    this.#checkFree(asked, { isIgnored: ignoresConditions === true || ignoresConditions === "uploads" });
+    const object = assemble(upload, new TextDecoder().decode(body), { minPartBytes, wantsEqualParts });
+    this.#keep(pathOf(asked), { ...object, headers: upload.headers, modified: this.#now() });
+    this.uploads.delete(query.get("uploadId")!);
+    return xml(
+      `<CompleteMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
+        `<ETag>${escape(object.etag)}</ETag></CompleteMultipartUploadResult>`,
+    );
+  }
+
+  #keep(path: string, object: FakeObject): void {
+    this.#stale.set(path, this.objects.get(path) ?? object);
+    this.objects.set(path, object);
   }
 
   /** What a front makes of an answer: it gzips whole objects. */
@@ -388,19 +416,20 @@ export class FakeS3 {
     return this.#options.dropsMetadata ? {} : kept(headers);
   }
 
-  #checkFree(headers: Record<string, string>, path: string, isIgnored: boolean): void {
-    const condition = headers["if-none-match"];
+  #checkFree(asked: Asked, { isIgnored }: { isIgnored: boolean }): void {
+    const condition = asked.request.headers["if-none-match"];
     if (condition === undefined || isIgnored) return;
+    if (this.#options.ignoresConditions === "races" && !asked.isTaken) return;
     if (this.#options.refusesConditions) {
       throw new Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented");
     }
     if (condition !== "*") throw new Refusal(501, "NotImplemented", "If-None-Match takes * only");
-    if (this.objects.has(path)) {
+    if (this.objects.has(pathOf(asked))) {
       throw new Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
     }
   }
 
-  #upload(query: URLSearchParams, bucket: string, key: string): FakeUpload {
+  #upload({ query, bucket, key }: Asked): FakeUpload {
     const upload = this.uploads.get(query.get("uploadId") ?? "");
     if (upload === undefined || upload.bucket !== bucket || upload.key !== key) {
       throw new Refusal(404, "NoSuchUpload", "The specified multipart upload does not exist");
@@ -548,10 +577,10 @@ const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update
 const kept = (headers: Record<string, string>) =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => KEPT_HEADERS.test(name)));
 
+function pathOf({ bucket, key }: Asked): string {
+  return `${bucket}/${key}`;
+}
+
 function compareBytes(a: string, b: string): number {
-  const [left, right] = [new TextEncoder().encode(a), new TextEncoder().encode(b)];
-  for (let index = 0; index < Math.min(left.length, right.length); index++) {
-    if (left[index] !== right[index]) return left[index]! - right[index]!;
-  }
-  return left.length - right.length;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }

@@ -12,17 +12,7 @@ if ! command -v podman >/dev/null || ! command -v runc >/dev/null; then
 fi
 
 version=v2.16.2
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
-program="$cache/compose-$version"
-if [ ! -x "$program" ]; then
-  mkdir -p "$cache"
-  building=$(mktemp -d "$cache/build.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
-  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/compose-spec/compose-go/v2/cmd@$version" >&2
-  mv "$building/cmd" "$program"
-  rm -rf "$building"
-  trap - EXIT
-fi
+program=$(sh scripts/go_program.sh compose github.com/compose-spec/compose-go/v2/cmd "$version")
 
 if [ ! -x .venv-kubernetes/bin/kubernetes-validate ]; then
   python3 -m venv .venv-kubernetes

@@ -8,19 +8,7 @@ set -eu
 
 # Its releases are no versions in Go's sense; this is the last state of its public repository.
 version=v0.0.0-20260212201848-7aac2a2c5b7c
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
-server="$cache/minio-$version"
-
-if [ ! -x "$server" ]; then
-  command -v go >/dev/null || { echo "$0: Go is needed to install MinIO $version" >&2; exit 1; }
-  mkdir -p "$cache"
-  building=$(mktemp -d "$cache/build.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
-  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/minio/minio@$version" >&2
-  mv "$building/minio" "$server"
-  rm -rf "$building"
-  trap - EXIT
-fi
+server=$(sh "$(dirname "$0")/../go_program.sh" minio github.com/minio/minio "$version")
 [ "${1-}" = --install ] && exit 0
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then

@@ -4,17 +4,4 @@
 set -eu
 
 version=v2.45.2
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
-program="$cache/nfpm-$version"
-
-if [ ! -x "$program" ]; then
-  command -v go >/dev/null || { echo "$0: Go is needed to install nfpm $version" >&2; exit 1; }
-  mkdir -p "$cache"
-  building=$(mktemp -d "$cache/build.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
-  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$version" >&2
-  mv "$building/nfpm" "$program"
-  rm -rf "$building"
-  trap - EXIT
-fi
-echo "$program"
+sh "$(dirname "$0")/../go_program.sh" nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm "$version"

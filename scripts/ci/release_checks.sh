@@ -5,17 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 version=v1.7.12
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
-program="$cache/actionlint-$version"
-if [ ! -x "$program" ]; then
-  mkdir -p "$cache"
-  building=$(mktemp -d "$cache/build.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
-  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/rhysd/actionlint/cmd/actionlint@$version" >&2
-  mv "$building/actionlint" "$program"
-  rm -rf "$building"
-  trap - EXIT
-fi
+program=$(sh scripts/go_program.sh actionlint github.com/rhysd/actionlint/cmd/actionlint "$version")
 
 if [ ! -x .venv-sbom/bin/pip ] || ! .venv-sbom/bin/pip show --quiet cyclonedx-python-lib 2>/dev/null; then
   python3 -m venv .venv-sbom

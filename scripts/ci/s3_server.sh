@@ -8,19 +8,7 @@
 set -eu
 
 version=v1.8.0
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/couchdb-backup-ci"
-server="$cache/versitygw-$version"
-
-if [ ! -x "$server" ]; then
-  command -v go >/dev/null || { echo "$0: Go is needed to install versitygw $version" >&2; exit 1; }
-  mkdir -p "$cache"
-  building=$(mktemp -d "$cache/build.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
-  GOFLAGS=-mod=mod GOBIN="$building" go install "github.com/versity/versitygw/cmd/versitygw@$version" >&2
-  mv "$building/versitygw" "$server"
-  rm -rf "$building"
-  trap - EXIT
-fi
+server=$(sh "$(dirname "$0")/../go_program.sh" versitygw github.com/versity/versitygw/cmd/versitygw "$version")
 [ "${1-}" = --install ] && exit 0
 
 if [ $# -ne 2 ] && { [ $# -ne 3 ] || [ "$3" != --versions ]; }; then

@@ -6,6 +6,7 @@
 import { DAY_MS } from "../src/dates.ts";
 import { formatCount, formatSeconds, formatSize } from "../src/observe/figures.ts";
 import { END_MS, type Series, START_MS, withPrometheus } from "../tests/fakes/prometheus.ts";
+import { rounded, svgText } from "./svg.ts";
 
 interface Panel {
   type: string;
@@ -20,6 +21,8 @@ type Named = { name: string; series: Series }[];
 
 const CELL = { width: 50, height: 34 };
 const COLORS = ["#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9"];
+/** As the dashboard has it: a week and a day. */
+const OLDEST_GOOD_SECONDS = 8 * DAY_MS / 1000;
 const INK = "#d8d9da";
 const FAINT = "#8e9196";
 
@@ -56,7 +59,7 @@ function drawPanel({ type, title, gridPos, fieldConfig }: Panel, named: Named): 
   const { unit } = fieldConfig.defaults;
   const inside = type === "stat" ? drawStat(named, { w, h, title, unit }) : drawGraph(named, { w, h, unit });
   return `<g transform="translate(${x} ${y})"><rect width="${w}" height="${h}" rx="2" fill="#181b1f" stroke="#2c3235"/>` +
-    `${text(8, 18, title, INK)}${inside}</g>`;
+    `${svgText(title, { x: 8, y: 18, fill: INK })}${inside}</g>`;
 }
 
 function drawStat(
@@ -65,17 +68,19 @@ function drawStat(
 ): string {
   return named.map(({ name, series }, index) => {
     const value = series.values.at(-1)?.[1] ?? Number.NaN;
-    const good = title === "Last run" || title === "Next run"
-      ? value > 0
-      : unit === "s"
-      ? value < 691_200
-      : value === 0;
+    const good = isGood(title, value, unit);
     const shown = title === "Last run" ? (value === 1 ? "saved" : "failed") : formatNumber(value, unit);
     const x = (index + 0.5) * w / named.length;
     const color = good ? "#73bf69" : "#f2495c";
-    return text(x, h / 2 + 22, shown, color, `text-anchor="middle" font-size="26"`) +
-      text(x, h - 16, name, FAINT, `text-anchor="middle"`);
+    return svgText(shown, { x, y: h / 2 + 22, fill: color, more: `text-anchor="middle" font-size="26"` }) +
+      svgText(name, { x, y: h - 16, fill: FAINT, more: `text-anchor="middle"` });
   }).join("");
+}
+
+/** Whether the dashboard shows a figure in green. */
+function isGood(title: string, value: number, unit: string | undefined): boolean {
+  if (title === "Last run" || title === "Next run") return value > 0;
+  return unit === "s" ? value < OLDEST_GOOD_SECONDS : value === 0;
 }
 
 function drawGraph(named: Named, { w, h, unit }: { w: number; h: number; unit: string | undefined }): string {
@@ -87,23 +92,37 @@ function drawGraph(named: Named, { w, h, unit }: { w: number; h: number; unit: s
   const out: string[] = [];
   for (const fraction of [0, 0.5, 1]) {
     const y = atY(top * fraction);
-    out.push(`<path d="M${area.left} ${round(y)}H${area.right}" stroke="#2c3235"/>`);
-    out.push(text(area.left - 6, y + 4, formatNumber(top * fraction, unit), FAINT, `text-anchor="end" font-size="10"`));
+    out.push(`<path d="M${area.left} ${rounded(y)}H${area.right}" stroke="#2c3235"/>`);
+    out.push(
+      svgText(formatNumber(top * fraction, unit), {
+        x: area.left - 6,
+        y: y + 4,
+        fill: FAINT,
+        more: `text-anchor="end" font-size="10"`,
+      }),
+    );
   }
   for (let week = 1; week < 8; week += 2) {
     const ms = START_MS + week * 7 * DAY_MS;
     const day = new Date(ms).toISOString().slice(5, 10);
-    out.push(text(atX(ms / 1000), area.bottom + 14, day, FAINT, `text-anchor="middle" font-size="10"`));
+    out.push(
+      svgText(day, {
+        x: atX(ms / 1000),
+        y: area.bottom + 14,
+        fill: FAINT,
+        more: `text-anchor="middle" font-size="10"`,
+      }),
+    );
   }
   let legendX = area.left;
   for (const [index, { name, series }] of named.entries()) {
     const color = COLORS[index % COLORS.length] ?? INK;
     // Steps: a value stands until the next run.
     const path = series.values.map(([time, value], point) =>
-      point === 0 ? `M${round(atX(time))} ${round(atY(value))}` : `H${round(atX(time))}V${round(atY(value))}`
+      point === 0 ? `M${rounded(atX(time))} ${rounded(atY(value))}` : `H${rounded(atX(time))}V${rounded(atY(value))}`
     );
     out.push(`<path d="${path.join("")}" fill="none" stroke="${color}" stroke-width="1.5"/>`);
-    out.push(text(legendX, h - 10, name, color, `font-size="10"`));
+    out.push(svgText(name, { x: legendX, y: h - 10, fill: color, more: `font-size="10"` }));
     legendX += name.length * 5.8 + 10;
   }
   return out.join("");
@@ -113,13 +132,4 @@ function formatNumber(value: number, unit: string | undefined): string {
   if (unit === "bytes") return formatSize(value);
   if (unit === "s") return value < 0 ? `-${formatSeconds(-value)}` : formatSeconds(value);
   return value < 20 && !Number.isInteger(value) ? value.toFixed(1) : formatCount(value);
-}
-
-function text(x: number, y: number, content: string, color: string, more = ""): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return `<text x="${round(x)}" y="${round(y)}" fill="${color}" ${more}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
 }

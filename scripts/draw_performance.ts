@@ -4,6 +4,7 @@
  * deno run --allow-read --allow-write scripts/draw_performance.ts FILE
  */
 import type { Row } from "./bench/measure.ts";
+import { rounded, svgText } from "./svg.ts";
 
 const LINE = 26;
 const LEFT = 430;
@@ -30,8 +31,8 @@ function draw({ date, machine, deno, rows }: Result): string {
     machine.load.toFixed(1)
   }, Deno ${deno}`;
   const parts = [
-    text(10, 20, title, FAINT),
-    text(WIDTH - 10, 20, "| must   : goal", FAINT, 'text-anchor="end"'),
+    svgText(title, { x: 10, y: 20, fill: FAINT }),
+    svgText("| must   : goal", { x: WIDTH - 10, y: 20, fill: FAINT, more: 'text-anchor="end"' }),
     ...shown.map((row, index) => `<g transform="translate(0 ${34 + index * LINE})">${drawRow(row)}</g>`),
   ];
   const height = 44 + shown.length * LINE;
@@ -45,22 +46,18 @@ function drawRow({ name, value, must, goal, unit, isRate }: Row): string {
   const isMet = isRate === true ? value! >= must! : value! <= must!;
   const color = must === undefined ? PLAIN : isMet ? MET : MISSED;
   const mark = (amount: number, dashes: string) =>
-    `<path d="M${round(atX(amount))} 0V${LINE - 8}" stroke="${INK}" stroke-dasharray="${dashes}"/>`;
-  return text(LEFT - 10, 14, name, INK, 'text-anchor="end"') +
-    `<rect x="${LEFT}" y="3" width="${round(atX(value!) - LEFT)}" height="${LINE - 14}" fill="${color}"/>` +
+    `<path d="M${rounded(atX(amount))} 0V${LINE - 8}" stroke="${INK}" stroke-dasharray="${dashes}"/>`;
+  return svgText(name, { x: LEFT - 10, y: 14, fill: INK, more: 'text-anchor="end"' }) +
+    `<rect x="${LEFT}" y="3" width="${rounded(atX(value!) - LEFT)}" height="${LINE - 14}" fill="${color}"/>` +
     mark(must!, "none") + (goal === undefined ? "" : mark(goal, "2 2")) +
-    text(WIDTH - 10, 14, `${formatNumber(value!)} ${unit}`.trimEnd(), INK, 'text-anchor="end"');
+    svgText(`${formatNumber(value!)} ${unit}`.trimEnd(), {
+      x: WIDTH - 10,
+      y: 14,
+      fill: INK,
+      more: 'text-anchor="end"',
+    });
 }
 
 function formatNumber(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toFixed(2);
-}
-
-function text(x: number, y: number, content: string, color: string, more = ""): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return `<text x="${round(x)}" y="${round(y)}" fill="${color}" ${more}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
 }

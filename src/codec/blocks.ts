@@ -18,17 +18,20 @@ export function giveBlock(block: Uint8Array<ArrayBuffer>): void {
 
 /**
  * The same bytes in pieces of at least `sizeBytes`, but for the last one; each is valid until the next one is asked
- * for. Large pieces pass as they are.
+ * for.
+ *
+ * @param options.isExact Whether no piece may be larger; else large ones pass as they are. @default false
  */
 export async function* inBlocks(
   source: AsyncIterable<Uint8Array>,
   sizeBytes: number,
+  { isExact = false }: { isExact?: boolean } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let block: Uint8Array<ArrayBuffer> | undefined;
   let used = 0;
   try {
     for await (const bytes of source) {
-      if (used === 0 && bytes.length >= sizeBytes) {
+      if (!isExact && used === 0 && bytes.length >= sizeBytes) {
         yield bytes;
         continue;
       }

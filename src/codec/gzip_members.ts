@@ -3,7 +3,7 @@
  * them, which a DecompressionStream takes for damage. In goes a stream of bytes, out comes another, piece by piece.
  */
 import { createGunzip } from "node:zlib";
-import { giveBlock, takeBlock } from "./blocks.ts";
+import { inBlocks } from "./blocks.ts";
 import { GzipError } from "./gzip.ts";
 import { Steps } from "./steps.ts";
 
@@ -33,7 +33,7 @@ export async function* gunzipMembers(
   const decompressor = new Steps(createGunzip({ chunkSize: OUTPUT_BYTES }));
   /** What has come out of the last step. */
   let lately = 0;
-  const all = async function* (step: Promise<Uint8Array[]>): AsyncGenerator<Uint8Array> {
+  const outOf = async function* (step: Promise<Uint8Array[]>): AsyncGenerator<Uint8Array> {
     try {
       const pieces = await step;
       lately = pieces.reduce((sum, { length }) => sum + length, 0);
@@ -43,31 +43,16 @@ export async function* gunzipMembers(
       throw new GzipError(error instanceof Error ? error.message : String(error), { cause: error });
     }
   };
-  const stepThrough = async function* (bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-    for (let at = 0; at < bytes.length;) {
-      const part = bytes.subarray(at, at + (lately > MUCH_BYTES ? CAREFUL_BYTES : INPUT_BYTES));
-      yield* all(decompressor.step(part));
-      at += part.length;
-    }
-  };
-  const block = takeBlock(INPUT_BYTES);
-  let used = 0;
   try {
-    for await (const bytes of source) {
-      for (let from = 0; from < bytes.length;) {
-        const part = bytes.subarray(from, from + INPUT_BYTES - used);
-        block.set(part, used);
-        used += part.length;
-        from += part.length;
-        if (used < INPUT_BYTES) break;
-        yield* stepThrough(block);
-        used = 0;
+    for await (const block of inBlocks(source, INPUT_BYTES, { isExact: true })) {
+      for (let at = 0; at < block.length;) {
+        const part = block.subarray(at, at + (lately > MUCH_BYTES ? CAREFUL_BYTES : INPUT_BYTES));
+        yield* outOf(decompressor.step(part));
+        at += part.length;
       }
     }
-    yield* stepThrough(block.subarray(0, used));
-    yield* all(decompressor.end());
+    yield* outOf(decompressor.end());
   } finally {
     decompressor.close();
-    giveBlock(block);
   }
 }

@@ -15,6 +15,14 @@ Deno.test("inBlocks yields all bytes in blocks, the last one shorter, and large 
   }
 });
 
+Deno.test("inBlocks cuts large pieces, too, where blocks must be exact", async () => {
+  for (const [sizes, blocks] of [[[10, 995, 2000], [1000, 1000, 1000, 5]], [[2500, 1], [1000, 1000, 501]], [[], []]]) {
+    const found = await Array.fromAsync(inBlocks(pieces(7, sizes!), SIZE, { isExact: true }), (bytes) => bytes.slice());
+    assertEquals(found.map(({ length }) => length), blocks);
+    assertEquals(found.every((bytes) => bytes.every((byte) => byte === 7)), true);
+  }
+});
+
 Deno.test("inBlocks fills the block of a stream that has ended again, and never that of one under way", async () => {
   const buffers = new Set<ArrayBufferLike>();
   for (let n = 0; n < 20; n++) for await (const { buffer } of inBlocks(pieces(n, [400]), SIZE)) buffers.add(buffer);

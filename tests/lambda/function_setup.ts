@@ -14,7 +14,7 @@ export interface StartedExecution {
 }
 
 export interface FunctionSetupOptions {
-  /** Lines of the config below `task:`. */
+  /** Lines of the config below `task:`, indented. */
   tasks: string;
   /** Further lines of the config. @default "" */
   more?: string;
@@ -67,29 +67,7 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
     allowsDelete: options.mayDelete === true,
   });
   const executions: StartedExecution[] = [];
-  const states = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
-    const { name, input, stateMachineArn, executionArn, statusFilter } = await request.json();
-    if (request.headers.get("x-amz-target") === "AWSStepFunctions.ListExecutions") {
-      const listed = executions.filter(({ status }) => status === statusFilter);
-      return Response.json({
-        executions: listed.map((one) => ({
-          executionArn: `${MACHINE.replace("stateMachine", "execution")}:${one.name}`,
-          startDate: executions.indexOf(one),
-        })),
-      });
-    }
-    if (request.headers.get("x-amz-target") === "AWSStepFunctions.DescribeExecution") {
-      const found = executions.find((one) => executionArn.endsWith(`:execution:couchdb-backup:${one.name}`));
-      if (found === undefined) return Response.json({ __type: "ExecutionDoesNotExist" }, { status: 400 });
-      return Response.json({ executionArn, status: found.status });
-    }
-    if (stateMachineArn !== MACHINE) return Response.json({ __type: "StateMachineDoesNotExist" }, { status: 400 });
-    if (executions.some((one) => one.name === name)) {
-      return Response.json({ __type: "ExecutionAlreadyExists" }, { status: 400 });
-    }
-    executions.push({ name, input: JSON.parse(input), status: "RUNNING" });
-    return Response.json({ executionArn: "…", startDate: 0 });
-  });
+  const states = serveStepFunctions(executions);
   const env: Record<string, string> = {
     AWS_ACCESS_KEY_ID: s3.keys.accessKeyId,
     AWS_SECRET_ACCESS_KEY: s3.keys.secretAccessKey,
@@ -101,19 +79,7 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
     ...options.stateMachine === true ? { BACKUP_STATE_MACHINE: MACHINE } : {},
     ...options.env,
   };
-  let config = [
-    "database:",
-    `  url: "${options.couchUrl ?? couch.url}"`,
-    `  login: "${couch.login}"`,
-    options.password ?? `  password: "${couch.password}"`,
-    "task:",
-    options.tasks,
-    `bucket: "s3://${BUCKET}/folder"`,
-    "prefix: backup",
-    "suffix: couchdb",
-    options.more ?? "",
-    "",
-  ].join("\n");
+  let config = configOf(options, couch);
   const setConfig = (text: string) => {
     config = text;
     if (options.configUrl === undefined) return void (env.COUCHDB_BACKUP_CONFIG = text);
@@ -163,6 +129,50 @@ export async function setUpFunction(options: FunctionSetupOptions): Promise<Func
       await couch.stop();
     },
   };
+}
+
+/** Step Functions with one state machine, which notes what it is asked to run. */
+function serveStepFunctions(executions: StartedExecution[]): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const { name, input, stateMachineArn, executionArn, statusFilter } = await request.json();
+    const refuse = (type: string) => Response.json({ __type: type }, { status: 400 });
+    switch (request.headers.get("x-amz-target")) {
+      case "AWSStepFunctions.ListExecutions": {
+        const listed = executions.filter(({ status }) => status === statusFilter);
+        return Response.json({
+          executions: listed.map((one) => ({
+            executionArn: `${MACHINE.replace("stateMachine", "execution")}:${one.name}`,
+            startDate: executions.indexOf(one),
+          })),
+        });
+      }
+      case "AWSStepFunctions.DescribeExecution": {
+        const found = executions.find((one) => executionArn.endsWith(`:execution:couchdb-backup:${one.name}`));
+        return found === undefined
+          ? refuse("ExecutionDoesNotExist")
+          : Response.json({ executionArn, status: found.status });
+      }
+      default:
+        if (stateMachineArn !== MACHINE) return refuse("StateMachineDoesNotExist");
+        if (executions.some((one) => one.name === name)) return refuse("ExecutionAlreadyExists");
+        executions.push({ name, input: JSON.parse(input), status: "RUNNING" });
+        return Response.json({ executionArn: "…", startDate: 0 });
+    }
+  });
+}
+
+function configOf({ couchUrl, password, tasks, more = "" }: FunctionSetupOptions, couch: FakeCouchDb): string {
+  return `database:
+  url: "${couchUrl ?? couch.url}"
+  login: "${couch.login}"
+${password ?? `  password: "${couch.password}"`}
+task:
+${tasks}
+bucket: "s3://${BUCKET}/folder"
+prefix: backup
+suffix: couchdb
+${more}
+`;
 }
 
 /** EventBridge's event of that time. */

@@ -67,7 +67,8 @@ export class PartMemory {
   readonly rules: PartRules;
   readonly smallestBytes: number;
   readonly #free: ArrayBuffer[] = [];
-  readonly #waiting = new Set<() => void>();
+  /** In the order in which they came. */
+  readonly #waiting = new Set<{ sizeBytes: number; admit: () => void }>();
   #sendingBytes = 0;
 
   constructor(rules: PartRules) {
@@ -93,22 +94,44 @@ export class PartMemory {
   }
 
   /**
-   * Waits until `sizeBytes` can be sent. A part that is larger than all the room waits to be alone.
+   * Waits until `sizeBytes` can be sent, and until all have been let in that came before. A part that is larger than
+   * all the room waits to be alone.
    *
    * @returns Says that they are sent, or not any more.
+   * @throws The signal's reason.
    */
   async enter(sizeBytes: number, signal: AbortSignal | undefined): Promise<() => void> {
-    const room = PARTS_SENT_AT_ONCE * this.smallestBytes;
-    while (this.#sendingBytes > 0 && this.#sendingBytes + sizeBytes > room) {
-      await orAborted(new Promise<void>((resolve) => this.#waiting.add(resolve)), signal);
+    if (this.#waiting.size === 0 && this.#fits(sizeBytes)) this.#sendingBytes += sizeBytes;
+    else await this.#turn(sizeBytes, signal);
+    return () => this.#leave(sizeBytes);
+  }
+
+  async #turn(sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
+    const { promise: admitted, resolve: admit } = Promise.withResolvers<void>();
+    const one = { sizeBytes, admit };
+    this.#waiting.add(one);
+    try {
+      await orAborted(admitted, signal);
+    } catch (error) {
+      // It may have been let in at the very moment.
+      this.#leave(this.#waiting.delete(one) ? 0 : sizeBytes);
+      throw error;
     }
-    this.#sendingBytes += sizeBytes;
-    return () => {
-      this.#sendingBytes -= sizeBytes;
-      const waiting = [...this.#waiting];
-      this.#waiting.clear();
-      for (const wake of waiting) wake();
-    };
+  }
+
+  #leave(sizeBytes: number): void {
+    this.#sendingBytes -= sizeBytes;
+    // Nobody overtakes the first: small bodies would keep a full part waiting for ever.
+    for (const one of this.#waiting) {
+      if (!this.#fits(one.sizeBytes)) return;
+      this.#waiting.delete(one);
+      this.#sendingBytes += one.sizeBytes;
+      one.admit();
+    }
+  }
+
+  #fits(sizeBytes: number): boolean {
+    return this.#sendingBytes === 0 || this.#sendingBytes + sizeBytes <= PARTS_SENT_AT_ONCE * this.smallestBytes;
   }
 }
 

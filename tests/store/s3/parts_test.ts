@@ -83,6 +83,29 @@ Deno.test("PartMemory enter() lets one full part through at a time, or several s
   assert(mostAtOnce >= 2);
 });
 
+Deno.test("PartMemory enter() keeps no full part waiting for ever while small bodies come and go", async () => {
+  const memory = new PartMemory({ smallestBytes: 10 });
+  const sending = await Promise.all(Array.from({ length: 16 }, () => memory.enter(1, undefined)));
+  let isThrough = false;
+  const full = memory.enter(10, undefined).then((leave) => {
+    isThrough = true;
+    return leave;
+  });
+  let turns = 0;
+  for (; !isThrough && turns < 100; turns++) {
+    sending.shift()?.();
+    void memory.enter(1, undefined).then((leave) => sending.push(leave));
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  assertEquals(turns, 10);
+  (await full)();
+  for (let leave = sending.shift(); leave !== undefined; leave = sending.shift()) {
+    leave();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  (await memory.enter(100, undefined))();
+});
+
 Deno.test("PartMemory enter() can be left by a signal", async () => {
   const memory = new PartMemory({ smallestBytes: 10 });
   const leave = await memory.enter(20, undefined);

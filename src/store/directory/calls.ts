@@ -92,6 +92,14 @@ export class FileCalls {
     await this.#make(() => fs.closeSync(file), () => called<void>((done) => fs.close(file, done)));
   }
 
+  /**
+   * Closes a file of which nothing is lost where that fails: one that was only read, or that something else has failed
+   * with, which is what has to be told. Never rejects.
+   */
+  async letGo(file: number): Promise<void> {
+    await this.close(file).catch(() => {});
+  }
+
   async stat(path: string): Promise<fs.Stats> {
     return await this.#make(() => fs.statSync(path), () => fs.promises.stat(path));
   }

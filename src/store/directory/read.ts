@@ -113,7 +113,7 @@ class FileReader {
   close(): Promise<void> {
     return this.#closing ??= (async () => {
       await Promise.allSettled([this.#reading]);
-      await this.#calls.close(this.#file);
+      await this.#calls.letGo(this.#file);
     })();
   }
 }

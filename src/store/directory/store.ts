@@ -305,7 +305,7 @@ export class DirectoryStore implements Store {
       signal?.throwIfAborted();
       return { path, sizeBytes, sha256: hash.digest("hex") };
     } catch (error) {
-      if (isOpen) await this.#calls.close(file);
+      if (isOpen) await this.#calls.letGo(file);
       await this.#remove(path, key);
       throw error;
     }

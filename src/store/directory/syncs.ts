@@ -188,7 +188,7 @@ export class Syncs {
     try {
       await this.file(opened, key, onBegin);
     } finally {
-      await calls.close(opened);
+      await calls.letGo(opened);
     }
   }
 

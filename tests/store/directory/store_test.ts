@@ -210,6 +210,33 @@ Deno.test("DirectoryStore takes no write for done that was not: one of no bytes,
   }
 });
 
+Deno.test("DirectoryStore tells what has failed, and not that the file could not be closed either", async () => {
+  const full = () => Promise.reject(Object.assign(new Error("disk quota exceeded"), { code: "EDQUOT" }));
+  await using given = await openDirectory();
+  await given.store.create(["whole"], pieces(bytesOf("x")));
+  const { close } = FileCalls.prototype;
+  FileCalls.prototype.close = async function (file) {
+    await close.call(this, file);
+    // As NFS answers where what was written did not get to its server.
+    throw Object.assign(new Error("disk quota exceeded"), { code: "EDQUOT" });
+  };
+  try {
+    const store = new DirectoryStore(given.root, { write: full });
+    for (const key of ["a", "whole"]) {
+      const operation = key === "a"
+        ? () => store.create([key], pieces(bytesOf("x")))
+        : () => store.replace(key, bytesOf("y"));
+      const error = await assertRejects(operation, StoreError);
+      assertEquals([error.facts.code, error.facts.key], ["EDQUOT", key]);
+    }
+    assertEquals((await given.leftovers()).length, 1);
+    // What was only read is there whatever becomes of the file.
+    assertEquals(new TextDecoder().decode(await readAll(given.store, "whole")), "x");
+  } finally {
+    FileCalls.prototype.close = close;
+  }
+});
+
 Deno.test("DirectoryStore says why it cannot look for the marker of its folder, once and with the system's code", async () => {
   await using given = await openDirectory();
   await Deno.mkdir(given.root);

@@ -11,8 +11,7 @@
  * CouchDB on the first core and everything else on the second, as if on two machines; it needs COUCHDB_PID, the process
  * id of CouchDB's `beam.smp`. `--only` takes a part of a group's name: backup, small, memory, databases, increment,
  * restore, random, s3, start, pure; FILE then keeps the rows of the others, and is written after each group. The program
- * is measured bundled, as the
- * Lambda layer and the image have it; `--sources` takes main.ts instead.
+ * is measured bundled, as the Lambda layer and the image have it; `--sources` takes main.ts instead.
  *
  * Needs curl, GNU time and lscpu, and taskset where pinned. Smaller for a try: BENCH_DOCUMENTS (100000), BENCH_ROUNDS
  * (5), BENCH_SMALL_DOCUMENTS (1000000), BENCH_LARGE_DOCUMENTS (0: not measured), BENCH_DATABASES (1000),

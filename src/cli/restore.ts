@@ -222,7 +222,9 @@ function describe(report: RestoreReport): string {
   if (!report.verified) lines.push("The archive has no manifest, so nobody can say whether it is complete");
   for (const { chunk, problem } of damaged) lines.push(`  left out: ${chunk}: ${problem}`);
   lines.push(...describeUnreadable(unreadable, SHOWN_FAILURES));
-  for (const { what, reason } of lacking) lines.push(`  without ${what}: ${reason}`);
+  for (const { what, reason, hint } of lacking) {
+    lines.push(`  without ${what}: ${reason}`, ...hint === undefined ? [] : [`    ${hint}`]);
+  }
   for (const { id, rev, error, reason } of failed.slice(0, SHOWN_FAILURES)) {
     lines.push(`  refused: ${describeRevision(id, rev)}: ${error}, ${reason}`);
   }

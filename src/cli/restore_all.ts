@@ -89,5 +89,6 @@ function describeBroken({ database, error, hint, report }: FleetDatabase): strin
     unreadable.length === 0 ? "" : `${counted(unreadable.length, "document")} could not be read at backup time`,
     lacking.length === 0 ? "" : `${lacking.map(({ what }) => what).join(" and ")} could not be set`,
   ].filter((part) => part !== "");
-  return [`NOT WHOLE: ${database}: ${lacks.join(", ")}`];
+  const hints = new Set(lacking.flatMap(({ hint }) => hint ?? []));
+  return [`NOT WHOLE: ${database}: ${lacks.join(", ")}`, ...[...hints].map((hint) => `  ${hint}`)];
 }

@@ -59,6 +59,11 @@ export interface WriteRow {
 /** As many databases as `_dbs_info` takes at a time. */
 export const MOST_NAMES = 100;
 const JSON_BODY = { "content-type": "application/json" };
+/**
+ * Each copy gets a new revisions limit within milliseconds, and CouchDB answers when all have it: while a node is away
+ * it takes a minute to say that this took too long, each time (seen on 3.5.0).
+ */
+const LIMIT_PATIENCE = { attempts: 2, answerTimeoutMs: 10_000 };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
 
@@ -548,6 +553,7 @@ export class CouchClient {
       headers: JSON_BODY,
       action: `write the revisions limit of database "${database}"`,
       database,
+      ...LIMIT_PATIENCE,
       ...options,
     });
   }

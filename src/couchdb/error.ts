@@ -168,7 +168,7 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
     return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
   if (status !== undefined && status >= 500) {
-    return "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory";
+    return "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory, a node of its cluster that is away";
   }
   if (error === "unreachable") return `Check that CouchDB runs and that "${url}" is reachable from this machine`;
   if (status === 404 && database === undefined && new URL(url).pathname !== "/") {

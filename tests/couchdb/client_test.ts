@@ -168,7 +168,7 @@ Deno.test("CouchClient points to CouchDB's own log where CouchDB itself has fail
   const error = await couchError(() => impatientClient(fake).databaseInfo("a/b"));
   assertEquals(
     error.hint,
-    "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory",
+    "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory, a node of its cluster that is away",
   );
 });
 

@@ -146,3 +146,15 @@ testCluster("draws ranges in another order for each reading, and never loses by 
   assertNotEquals(one.ids, other.ids);
   assertEquals([one.ids.toSorted(), other.ids.toSorted()], [ids, ids]);
 }, { q: 8 });
+
+testCluster(
+  "sets a revisions limit on the copies that are there, and fails at it while a node is away",
+  async ({ cluster }) => {
+    const [node] = cluster.nodes;
+    cluster.takeAway(2);
+    const { status, json } = await couch(node!, "PUT /db/_revs_limit", 50);
+    assertEquals([status, json.error, (await couchOk(node!, "GET /db/_revs_limit")).json], [500, "badmatch", 50]);
+    cluster.bringBack(2);
+    await couchOk(node!, "PUT /db/_revs_limit", 60);
+  },
+);

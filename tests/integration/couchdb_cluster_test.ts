@@ -179,3 +179,19 @@ Deno.test("a real cluster's database that nobody writes to is carried over throu
     }
   });
 });
+
+Deno.test("a real cluster sets a revisions limit on the copies that are there, and fails at it while a node is away", async () => {
+  await onCluster(async ([first, , third], database) => {
+    await switchNode("kill", 3);
+    try {
+      const { status, json } = await couch(first!, `PUT /${database}/_revs_limit`, 50);
+      const limit = (await couchOk(first!, `GET /${database}/_revs_limit`)).json;
+      assertEquals([status, json.error, limit], [500, "badmatch", 50]);
+    } finally {
+      await switchNode("start", 3);
+    }
+    assertEquals((await couchOk(third!, `GET /${database}/_revs_limit`)).json, 1000);
+    await couchOk(first!, `PUT /${database}/_revs_limit`, 50);
+    assertEquals((await couchOk(third!, `GET /${database}/_revs_limit`)).json, 50);
+  });
+});

@@ -11,7 +11,6 @@ import type { Refusals } from "../../couchdb/write.ts";
 import type { Progress } from "../../observe.ts";
 import type { FreshSettings } from "./fresh_settings.ts";
 import type { RestorePosition } from "./position.ts";
-import type { LackingSetting } from "./target.ts";
 
 /** What a restore works with. */
 export interface RestoreContext extends PathContext {
@@ -76,8 +75,8 @@ export interface OneOfMany extends RestoreContext {
   place?: ArchivePlace | undefined;
   /** What new databases have. */
   fresh?: FreshSettings | undefined;
-  /** Settings that CouchDB has refused, in an earlier call too; what it refuses is added. */
-  refusedSettings?: Set<LackingSetting["what"]> | undefined;
+  /** The database holds nothing but what an earlier call has restored into it. */
+  isBegun?: boolean | undefined;
   /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
   isMissing?: boolean | undefined;
   /**

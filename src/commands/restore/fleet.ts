@@ -156,7 +156,8 @@ export async function restoreTarget(
   const before = restoredBefore(target, request);
   if (before !== undefined) return await tellBefore(context, target, before);
   const { run, database } = point.manifest;
-  const id = isOurs(target) && target.note?.done === false ? target.note.id : crypto.randomUUID();
+  const begun = isOurs(target) && target.note?.done === false ? target.note.id : undefined;
+  const id = begun ?? crypto.randomUUID();
   context.onBegun?.(id);
   // Into an empty database nobody has noted anything, most likely.
   let known: string | null | undefined = isFilled(target) ? undefined : null;
@@ -178,6 +179,7 @@ export async function restoreTarget(
     onWritten,
     place: placeOfPoint(repository, point),
     isMissing,
+    isBegun: begun !== undefined && request.intoExisting !== true,
   }, {
     ...request,
     database: encodeDatabase(to),

@@ -24,9 +24,8 @@ import {
   type Target,
 } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
-import { firstBeginning, firstPosition, type RestoreBeginning, type RestorePosition } from "./position.ts";
+import { firstBeginning, firstPosition, type RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
-import type { LackingSetting } from "./target.ts";
 
 /** The most stretches: the plan is passed from step to step, and a state may have 256 KiB. */
 const MOST_STRETCHES = 200;
@@ -95,8 +94,6 @@ interface Cursor {
   leftOutMore: number;
   /** What CouchDB did not take of the others; of what is sealed without its reason. */
   refused: Refusals;
-  /** Settings that CouchDB did not take. */
-  lacking: LackingSetting["what"][];
   /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
   /** Documents after those chunks that the round which came furthest has gone through. */
@@ -157,7 +154,6 @@ class StretchRound {
   readonly #before: Pick<Cursor, "done" | "chunks">;
   /** Of the database in hand. */
   #position: RestorePosition;
-  #refusedSettings: Set<LackingSetting["what"]>;
   #current: Target | undefined;
 
   constructor(context: FleetContext, request: FleetRequest, cursor: Cursor) {
@@ -167,7 +163,6 @@ class StretchRound {
     this.#cursor = cursor;
     this.#before = { done: cursor.done, chunks: cursor.chunks };
     this.#position = positionOf(cursor);
-    this.#refusedSettings = new Set(cursor.lacking);
     this.#follow = {
       ...context,
       signal: this.#either,
@@ -205,11 +200,10 @@ class StretchRound {
       chunksLeftOutMore: position.leftOutMore,
       refusedBefore: position.refused,
     };
-    const refusedSettings = this.#refusedSettings;
     try {
       mustBeFree(target, this.#request);
       const request = { ...this.#request, ...earlier, noViews: true };
-      const outcome = await restoreTarget({ ...this.#follow, refusedSettings }, target, request);
+      const outcome = await restoreTarget(this.#follow, target, request);
       this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, target, this.#position.refused));
       return true;
     } catch (error) {
@@ -237,9 +231,8 @@ class StretchRound {
 
   /** Nothing of the database in hand is there, as far as a later round may rely on it. */
   #startOver(): void {
-    Object.assign(this.#cursor, nothingDone());
+    Object.assign(this.#cursor, firstBeginning());
     this.#position = firstPosition();
-    this.#refusedSettings = new Set();
   }
 
   /** The database in hand is done, as far as it can be. */
@@ -261,7 +254,7 @@ class StretchRound {
   #noteInterruption(error: unknown): void {
     const [cursor, before, position, current] = [this.#cursor, this.#before, this.#position, this.#current];
     const { chunks, chunksInAll, leftOut, leftOutMore } = position;
-    Object.assign(cursor, { chunks, chunksInAll, leftOut, leftOutMore, lacking: [...this.#refusedSettings] });
+    Object.assign(cursor, { chunks, chunksInAll, leftOut, leftOutMore });
     cursor.refused = toldOf(position.refused, { isDiscreet: current !== undefined && isSealed(current) });
     const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
     if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
@@ -360,11 +353,6 @@ function positionOf({ chunks, chunksInAll, leftOut, leftOutMore, refused }: Curs
   return { ...firstPosition(), chunks, chunksInAll, leftOut, leftOutMore, refused };
 }
 
-/** What is written, of a database of which nothing is. */
-function nothingDone(): RestoreBeginning & Pick<Cursor, "lacking"> {
-  return { ...firstBeginning(), lacking: [] };
-}
-
 /** The same as a state machine may know it. */
 function toldOf({ first, ...counts }: Refusals, { isDiscreet }: { isDiscreet: boolean }): Refusals {
   if (first === null) return { ...counts, first };
@@ -397,21 +385,19 @@ function describeLoss(
 }
 
 function readCursor(text: string): Cursor {
-  const none = nothingDone();
+  const none = firstBeginning();
   const first: Cursor = { done: null, ...none, begun: null, reached: 0, standing: 0, failed: 0, error: null };
   if (text === "") return first;
   try {
     // A cursor of an earlier version, in the middle of an execution, does not have those with a default.
     const { done, chunks, begun = null, reached = 0, standing = 0, failed, error, ...lacks } = JSON.parse(text);
     const { chunksInAll = 0, leftOut = none.leftOut, leftOutMore = 0, refused = none.refused } = lacks;
-    const { lacking = none.lacking } = lacks;
-    const written = { chunks, chunksInAll, leftOut, leftOutMore, refused, lacking };
+    const written = { chunks, chunksInAll, leftOut, leftOutMore, refused };
     const isRight = [done, begun, error].every((one) => one === null || typeof one === "string") &&
       [chunks, chunksInAll, leftOutMore, reached, standing, failed, refused.revisions, refused.documents, ...leftOut]
         .every((one) => Number.isSafeInteger(one) && one >= 0) &&
       (refused.first === null ||
-        [refused.first.error, refused.first.reason].every((one) => typeof one === "string")) &&
-      lacking.every((one: unknown) => one === "security" || one === "revs_limit");
+        [refused.first.error, refused.first.reason].every((one) => typeof one === "string"));
     if (isRight) return { done, ...written, begun, reached, standing, failed, error };
   } catch {
     // Said below.

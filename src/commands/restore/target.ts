@@ -17,6 +17,9 @@ const COUNT_ATTEMPTS = 4;
 /** How servers say that a setting is none of the caller's business, or that they do not have it. */
 const SETTING_REFUSALS = new Set([400, 403, 404, 405, 501]);
 
+const FAILED_SETTING_HINT =
+  'CouchDB sets it only while the nodes of its cluster are there and none is in maintenance: set it then, as the manifest has it under "properties"';
+
 /** CouchDB's default security objects: 3.x, then earlier. */
 const DEFAULT_SECURITIES = [
   '{"members":{"roles":["_admin"]},"admins":{"roles":["_admin"]}}',
@@ -32,6 +35,10 @@ export interface LackingSetting {
   in_backup: boolean;
   /** What CouchDB answered. */
   reason: string;
+  /** Present where CouchDB did not refuse it but failed at it: a later try may go better. */
+  server_failed?: true;
+  /** What to do. */
+  hint?: string;
 }
 
 /** The state in which a restore finds its database. */
@@ -44,8 +51,8 @@ export interface TargetContext {
   signal: AbortSignal;
   /** What new databases have, where one restore after the other makes some. */
   fresh?: FreshSettings | undefined;
-  /** Settings that CouchDB has refused, in an earlier call too; what it refuses is added. */
-  refusedSettings?: Set<LackingSetting["what"]> | undefined;
+  /** The database holds nothing but what an earlier call has restored into it. */
+  isBegun?: boolean | undefined;
 }
 
 /** What may be done to a database. */
@@ -180,10 +187,12 @@ export class RestoreTarget {
     const known = this.created ? fresh?.known?.revsLimit : undefined;
     const present = known ?? await couch.revsLimit(this.#name, { signal });
     if (this.created) this.#revsLimit = { limit: present, isAssumed: known !== undefined };
-    if (present === limit) return;
-    // What an earlier call could not set it leaves to this one, though the database has documents by now.
-    const isOwed = this.#context.refusedSettings?.has("revs_limit") === true;
-    if (this.state === "filled" && present > limit && !isOwed) {
+    // Of several copies one may have it and another, whose node was away when it was set, not.
+    const mayDiffer = this.state === "filled" && (this.info?.n ?? 1) > 1;
+    if (present === limit && !mayDiffer) return;
+    // An earlier call may have been unable to set it.
+    const { isBegun = false } = this.#context;
+    if (this.state === "filled" && present > limit && !isBegun) {
       log.info("revisions limit is left as it is", { limit: present, archive: limit });
       return;
     }
@@ -273,16 +282,22 @@ export class RestoreTarget {
     this.#context.log.warn("setting is not in the backup: the database is restored without it", { what, reason });
   }
 
-  /** What may read and write documents may not always read and write settings; the documents matter more. */
+  /**
+   * What may read and write documents may not always read and write settings, and a cluster that takes documents with a
+   * node away takes no setting then; the documents matter more.
+   */
   async #unlessRefused(what: LackingSetting["what"], restore: () => Promise<void>): Promise<void> {
     try {
       await restore();
     } catch (error) {
-      if (!(error instanceof CouchError) || !SETTING_REFUSALS.has(error.facts.status ?? 0)) throw error;
+      if (!(error instanceof CouchError)) throw error;
+      const isRefused = SETTING_REFUSALS.has(error.facts.status ?? 0);
+      if (!isRefused && !hasFailedAtIt(error)) throw error;
       const reason = describeError(error);
-      this.lacking.push({ what, in_backup: true, reason });
-      this.#context.refusedSettings?.add(what);
-      this.#context.log.error("setting is not restored: CouchDB refuses it", { what, reason });
+      const failure = isRefused ? {} : { server_failed: true, hint: FAILED_SETTING_HINT } as const;
+      this.lacking.push({ what, in_backup: true, reason, ...failure });
+      const verb = isRefused ? "refuses it" : "fails at it";
+      this.#context.log.error(`setting is not restored: CouchDB ${verb}`, { what, reason, hint: failure.hint });
     }
   }
 
@@ -316,6 +331,11 @@ export class RestoreTarget {
 /** Whether documents in a database of that name are replication jobs; `a/_replicator` is one of them, too. */
 function isReplicator(name: string): boolean {
   return name === "_replicator" || name.endsWith("/_replicator");
+}
+
+/** Whether CouchDB is there and cannot do what it was asked for. */
+function hasFailedAtIt({ facts: { status = 0, error } }: CouchError): boolean {
+  return status >= 500 || error === "timeout";
 }
 
 function isDefaultSecurity(security: string): boolean {

@@ -277,10 +277,12 @@ async function proveOne(
     const more = compared.differences - compared.named.length;
     if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
     const { security = null, revs_limit: limit = null } = archive.origin?.properties ?? {};
-    if (security !== null && await couch.security(name, { signal }) !== security) {
+    const isUnset = (setting: "security" | "revs_limit") =>
+      report.lacking.some(({ what, server_failed: hasFailed }) => what === setting && hasFailed === true);
+    if (security !== null && !isUnset("security") && await couch.security(name, { signal }) !== security) {
       problems.push("the security object differs from the saved one");
     }
-    if (limit !== null && await couch.revsLimit(name, { signal }) !== limit) {
+    if (limit !== null && !isUnset("revs_limit") && await couch.revsLimit(name, { signal }) !== limit) {
       problems.push("the revisions limit differs from the saved one");
     }
     const lost = await feed.result();
@@ -331,18 +333,30 @@ function unwrittenOf({ failed, failed_revisions }: RestoreReport): ((id: string)
 
 /** Why nothing is known of a backup though nothing is wrong with what was compared; undefined where all was. */
 function failureOf(
-  { database, failed: [first], failed_revisions }: RestoreReport,
+  { database, failed: [first], failed_revisions, lacking }: RestoreReport,
   { unread }: Comparison,
 ): CouchError | undefined {
   const [cause, done, what, hint] = failed_revisions > 0
     ? [first, "write", counted(failed_revisions, "revision"), first?.hint]
     : [unread[0], "read", counted(unread.length, "document"), undefined];
-  if (cause === undefined) return undefined;
+  if (cause === undefined) return settingFailure(database, lacking);
   const { error, reason } = cause;
   const discreet = `Cannot ${done} ${what} of database "${database}": CouchDB failed, the first time with ${error}`;
   // It may be an answer inside a success: what counts is that CouchDB has failed.
   const facts = { status: 500, error, reason, database };
   return new CouchError(`${discreet}, ${reason}`, facts, { discreet, ...hint === undefined ? {} : { hint } });
+}
+
+/** The same where CouchDB has failed at nothing but a setting. */
+function settingFailure(database: string, lacking: RestoreReport["lacking"]): CouchError | undefined {
+  const failed = lacking.find(({ server_failed: hasFailed }) => hasFailed === true);
+  if (failed === undefined) return undefined;
+  const { what, reason, hint } = failed;
+  const discreet = `Cannot set ${what} of database "${database}": CouchDB failed`;
+  return new CouchError(reason, { status: 500, error: what, reason, database }, {
+    discreet,
+    ...hint === undefined ? {} : { hint },
+  });
 }
 
 /** What restoring itself has told. What CouchDB could not read when the backup was made is no fault of the backup. */
@@ -354,8 +368,8 @@ function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreRepor
     problems.push(`CouchDB refused ${counted(failed_revisions, "revision")}${cause}`);
   }
   if (missing > 0) problems.push(`CouchDB took ${counted(missing, "document")} that it does not count`);
-  for (const { what, in_backup, reason } of lacking) {
-    if (in_backup) problems.push(`${what} could not be set: ${reason}`);
+  for (const { what, in_backup, reason, server_failed: hasFailed = false } of lacking) {
+    if (in_backup && !hasFailed) problems.push(`${what} could not be set: ${reason}`);
   }
   return problems;
 }

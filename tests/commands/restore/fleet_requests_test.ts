@@ -67,6 +67,18 @@ Deno.test("restore --all gives databases their settings back where those of new 
   assertEquals(await settingsOf(setup, "_revs_limit"), setup.names.map(() => "7"));
 });
 
+Deno.test("restore --all gives databases the revisions limit that CouchDB failed to set the last time", async () => {
+  await using setup = await saved(2, { _revs_limit: "7" });
+  const fault = { kind: "answer", status: 500, body: { error: "badmatch", reason: "{error,timeout}" } } as const;
+  // Each of them is tried twice.
+  setup.server.faults.add({ endpoint: "_revs_limit", method: "PUT", times: 4, fault });
+  const first = (await restoreAll(setup)).report;
+  assertEquals(first.databases.map(({ status }) => status), ["incomplete", "incomplete"]);
+  assertEquals(await settingsOf(setup, "_revs_limit"), ["1000", "1000"]);
+  assertEquals((await restoreAll(setup)).report.ok, true);
+  assertEquals(await settingsOf(setup, "_revs_limit"), ["7", "7"]);
+});
+
 Deno.test("restore --all gives one database its settings back among others that have those of new ones", async () => {
   await using setup = await setUpFleet(5);
   const [, , third] = setup.names as [string, string, string];

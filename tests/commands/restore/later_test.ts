@@ -2,11 +2,14 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { exitCodeOfRestore } from "../../../src/commands/restore/report.ts";
 import { restore } from "../../../src/commands/restore/restore.ts";
+import { CouchClient } from "../../../src/couchdb/client.ts";
 import { EXIT } from "../../../src/errors.ts";
+import { Secret } from "../../../src/secret.ts";
 import { couchOk } from "../../couch_request.ts";
+import { startFakeCluster } from "../../fakes/couchdb_cluster.ts";
 import { readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { type ChunkRequest, revision, type Row, writeArchive, type WriteRequest } from "../../write_archive.ts";
-import { alterFile, flipByte, type RestoreSetup, setUpRestore } from "./setup.ts";
+import { alterFile, flipByte, QUICK_RETRY, type RestoreSetup, setUpRestore } from "./setup.ts";
 
 const FOLDER = "2026/11/25/orders";
 
@@ -227,4 +230,46 @@ Deno.test("restore() restores the documents where CouchDB refuses the settings, 
   ]);
   assertStringIncludes(report.lacking[0]!.reason, "not yours");
   assertEquals(await leavesOf(setup), { a: ["1-a"] });
+});
+
+Deno.test("restore() restores the documents where CouchDB fails at the settings, names these as its failure, and ends with 3", async () => {
+  await using setup = await setUpRestore();
+  const security = '{"admins":{"names":["x"]}}';
+  await archiveOf(setup, { chunks: [{ rows: [state("a", "1-a")] }], properties: { security, revs_limit: 5 } });
+  for (const [endpoint, reason] of [["_security", "no_majority"], ["_revs_limit", "{error,timeout}"]] as const) {
+    const fault = { kind: "answer", status: 500, body: { error: "badmatch", reason } } as const;
+    setup.server.faults.add({ endpoint, method: "PUT", database: "new", times: Infinity, fault });
+  }
+  const report = await restoreIt(setup);
+  assertEquals([report.ok, report.documents, exitCodeOfRestore(report)], [false, 1, EXIT.partial]);
+  assertEquals(report.lacking.map(({ what, in_backup, server_failed }) => [what, in_backup, server_failed]), [
+    ["revs_limit", true, true],
+    ["security", true, true],
+  ]);
+  assertStringIncludes(report.lacking[0]!.reason, "CouchDB answered 500 badmatch");
+  assertStringIncludes(report.lacking[0]!.hint ?? "", "nodes of its cluster");
+  assertEquals(await leavesOf(setup), { a: ["1-a"] });
+});
+
+Deno.test("restore() through a cluster whose node is away brings the documents back, and the next one the limit on each copy", async () => {
+  await using cluster = await startFakeCluster();
+  await using setup = await setUpRestore();
+  await archiveOf(setup, { chunks: [{ rows: [state("a", "1-a")] }], properties: { revs_limit: 2000, n: 3 } });
+  const [node] = cluster.nodes;
+  const { url, login, password } = node!;
+  const couch = new CouchClient({ url, login, password: new Secret(password), log: setup.log, retry: QUICK_RETRY });
+  const restoreIntoCluster = (intoExisting: boolean) =>
+    restore({ ...setup.context, couch }, { database: "new", path: FOLDER, noViews: true, intoExisting });
+  cluster.takeAway(2);
+  const first = await restoreIntoCluster(false);
+  assertEquals([first.documents, first.lacking.map(({ what }) => what)], [1, ["revs_limit"]]);
+  cluster.bringBack(2);
+  cluster.catchUp(2);
+  const since = node!.requests.length;
+  const second = await restoreIntoCluster(true);
+  assertEquals([second.ok, second.lacking], [true, []]);
+  const written = node!.requests.slice(since).filter(({ method, endpoint }) =>
+    `${method} ${endpoint}` === "PUT _revs_limit"
+  );
+  assertEquals(written.length, 1);
 });

@@ -217,6 +217,19 @@ for (const [name, fault] of FAILURES) {
   });
 }
 
+Deno.test("test-restore blames no backup for a CouchDB that fails to set the revisions limit", async () => {
+  await using setup = await setUpFleet(1);
+  await couchOk(setup.server, `PUT /${encodeURIComponent(setup.names[0]!)}/_revs_limit`, "7");
+  const session = await setup.open();
+  await session.backup();
+  const fault = { kind: "answer", status: 500, body: { error: "badmatch", reason: "{error,timeout}" } } as const;
+  setup.server.faults.add({ ...inScratch("_revs_limit"), method: "PUT", times: Infinity, fault });
+  const report = await testQuickly(setup, session);
+  assertEquals([report.faulty, report.backups, report.undecided.length], [[], 0, 1]);
+  assertStringIncludes(report.undecided[0]!.error, "Cannot write the revisions limit");
+  assertEquals([exitCodeOfTestRestore(report), await scratchOf(setup)], [EXIT.couchdb, []]);
+});
+
 Deno.test("a test-restore with a CouchDB that failed is kept as one that knows nothing, and finds no fault", async () => {
   await using setup = await setUpFleet(1);
   const session = await setup.open();

@@ -76,11 +76,13 @@ function readRevsLimit(_request: CouchRequest, { database }: DatabaseCall): Couc
   return jsonAnswer(200, database.revsLimit);
 }
 
-function writeRevsLimit({ body }: CouchRequest, { database }: DatabaseCall): CouchAnswer {
+function writeRevsLimit({ body }: CouchRequest, { state, database }: DatabaseCall): CouchAnswer {
   const limit = checkJson(body);
   if (!Number.isInteger(limit) || (limit as number) <= 0) throw new Refusal(500, "unknown_error", "function_clause");
   database.revsLimit = limit as number;
   database.shards.touch();
+  // The copies that are there have it by then; a real cluster takes a minute to say so.
+  if (state.nodes.some(({ isAway }) => isAway)) throw new Refusal(500, "badmatch", "{error,timeout}");
   return jsonAnswer(200, { ok: true });
 }
 

@@ -167,6 +167,9 @@ function hintFor({ status, error, reason }: CouchFailure, subject: CouchSubject)
   if (status === 411) {
     return "A proxy in front of CouchDB wants each request's length, which the largest ones do not have: set chunk or chunk_bytes for the task, or let it pass streamed requests";
   }
+  if (error === "nodedown") {
+    return "A node of the cluster is away or in maintenance mode, and no other node has a copy of what it holds of the database: bring it back";
+  }
   if (status !== undefined && status >= 500) {
     return "CouchDB itself failed, and its log says why: a damaged or missing data file, a full disk, too little memory, a node of its cluster that is away";
   }

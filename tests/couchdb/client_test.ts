@@ -172,6 +172,17 @@ Deno.test("CouchClient points to CouchDB's own log where CouchDB itself has fail
   );
 });
 
+// Seen on 3.5.0: the first of a node that is switched off, the second of one in maintenance mode.
+for (const [status, reason] of [[500, "progress not possible"], [412, "node2@127.0.0.1"]] as const) {
+  Deno.test(`CouchClient says that a node of the cluster is missing where CouchDB answers ${status} nodedown`, async () => {
+    await using fake = await startFakeCouchDb();
+    const body = { error: "nodedown", reason };
+    fake.faults.add({ times: Infinity, fault: { kind: "answer", status, body } });
+    const error = await couchError(() => impatientClient(fake).databaseInfo("a"));
+    assertStringIncludes(error.hint ?? "", "A node of the cluster is away or in maintenance mode");
+  });
+}
+
 Deno.test("CouchClient says that the URL ends with a database's name where CouchDB takes it for one", async () => {
   await using fake = await startFakeCouchDb();
   const answer: Fault = {

@@ -63,7 +63,7 @@ const JSON_BODY = { "content-type": "application/json" };
  * Each copy gets a new revisions limit within milliseconds, and CouchDB answers when all have it: while a node is away
  * it takes a minute to say that this took too long, each time (seen on 3.5.0).
  */
-const LIMIT_PATIENCE = { attempts: 2, answerTimeoutMs: 10_000 };
+const LIMIT_PATIENCE = { mostFailures: 2, answerTimeoutMs: 10_000 };
 /** In an answer without a limit, how many rows lie between two positions. */
 const STREAM_SEQ_INTERVAL = 5000;
 

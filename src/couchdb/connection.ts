@@ -81,6 +81,11 @@ export interface CouchRequest extends CallOptions {
   /** How many times at most it is made. @default the retry policy's */
   attempts?: number | undefined;
   /**
+   * After how many of them in which CouchDB, though it is there, answers 500 or nothing it is given up: for what it will
+   * not be able to do a moment later. @default as many as there are
+   */
+  mostFailures?: number | undefined;
+  /**
    * Whether no more than some megabytes are expected, and {@linkcode CouchConnection.parsed} may take them by one call
    * of the runtime: CouchDB sends a listing in pieces of 1.4 KB, and to take each costs more than to read what is in it.
    *
@@ -105,6 +110,11 @@ export interface CouchTrouble {
   error: CouchError;
   /** How long ago the first one was, in milliseconds. */
   forMs: number;
+}
+
+/** Whether CouchDB was there, and could not do what it was asked for: no outage, no proxy and no haste of ours. */
+function hasFailedAtIt({ facts: { status, error } }: CouchError): boolean {
+  return status === 500 || error === "timeout";
 }
 
 /** Makes requests to one CouchDB. */
@@ -226,11 +236,14 @@ export class CouchConnection {
   }
 
   async #retrying<T>(init: CouchRequest, attemptOnce: () => Promise<T>): Promise<T> {
+    const { attempts = this.retry.attempts, mostFailures = attempts } = init;
+    let failures = 0;
     for (let attempt = 1;; attempt++) {
       try {
         return await attemptOnce();
       } catch (error) {
-        if (attempt >= (init.attempts ?? this.retry.attempts) || !isTransient(error)) throw error;
+        if (attempt >= attempts || !isTransient(error)) throw error;
+        if (hasFailedAtIt(error as CouchError) && ++failures >= mostFailures) throw error;
         await this.waitAfterFailure(error as CouchError, attempt + 1, init);
       }
     }

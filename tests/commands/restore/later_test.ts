@@ -7,6 +7,7 @@ import { EXIT } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { couchOk } from "../../couch_request.ts";
 import { startFakeCluster } from "../../fakes/couchdb_cluster.ts";
+import type { Fault } from "../../fakes/couchdb/faults.ts";
 import { readAllLeafRevisions } from "../../leaf_revisions.ts";
 import { type ChunkRequest, revision, type Row, writeArchive, type WriteRequest } from "../../write_archive.ts";
 import { alterFile, flipByte, QUICK_RETRY, type RestoreSetup, setUpRestore } from "./setup.ts";
@@ -250,6 +251,16 @@ Deno.test("restore() restores the documents where CouchDB fails at the settings,
   assertStringIncludes(report.lacking[0]!.hint ?? "", "nodes of its cluster");
   assertEquals(await leavesOf(setup), { a: ["1-a"] });
 });
+
+for (const kind of ["drop", "503"] as const) {
+  Deno.test(`restore() sets the revisions limit behind a short outage in which that request met ${kind}`, async () => {
+    await using setup = await setUpRestore();
+    await archiveOf(setup, { chunks: [{ rows: [state("a", "1-a")] }], properties: { revs_limit: 5 } });
+    const fault: Fault = kind === "drop" ? { kind } : { kind: "answer", status: 503, body: { error: "starting" } };
+    setup.server.faults.add({ endpoint: "_revs_limit", method: "PUT", database: "new", times: 3, fault });
+    assertEquals((await restoreIt(setup)).lacking, []);
+  });
+}
 
 Deno.test("restore() through a cluster whose node is away brings the documents back, and the next one the limit on each copy", async () => {
   await using cluster = await startFakeCluster();

@@ -107,7 +107,7 @@ export class FakeCouchDb implements AsyncDisposable {
     return this.#state.databases;
   }
 
-  /** How often each view was asked for, by `database/_design/x/_view/y`. */
+  /** How often each view was asked for, by `database/_design/x/_view/y`, or `database/_partition/p/_design/…`. */
   get viewCalls(): ReadonlyMap<string, number> {
     return this.#state.viewCalls;
   }

@@ -304,8 +304,8 @@ export class RestoreTarget {
   /** Has every view built. @returns How many are. */
   async buildViews(): Promise<number> {
     const { couch, signal } = this.#context;
-    const { partitioned } = this.info ?? await couch.databaseInfo(this.#name, { signal });
-    return await buildViews(this.#context, { database: this.#name, isPartitioned: partitioned });
+    const { partitioned, q } = this.info ?? await couch.databaseInfo(this.#name, { signal });
+    return await buildViews(this.#context, { name: this.#name, partitioned, q });
   }
 
   async #read(): Promise<DatabaseInfo | undefined> {

@@ -117,6 +117,23 @@ Deno.test("restore() gives a partitioned database back as one", async () => {
   assertEquals(await differences(archive, "a/b", "new"), []);
 });
 
+Deno.test("restore() has views of a partitioned database built in each of its shards", async () => {
+  await using setup = await setUpRestore();
+  const { server, couch, store, context } = setup;
+  await couchOk(server, "PUT /old?partitioned=true&q=5");
+  const views = { v: { map: "function (doc) { emit(doc.n, null); }" } };
+  await couchOk(server, "PUT /old/_design/parts", { views });
+  await couchOk(server, "PUT /old/_design/all", { views, options: { partitioned: false } });
+  const { folder } = await makeArchive({ couch, store, database: "old" });
+  const report = await restore(context, { database: "new", path: folder });
+  assertEquals(report.views, 2);
+  const asked = [...server.viewCalls.keys()].map((call) => call.split("/"));
+  const partitions = asked.flatMap(([, kind, name]) => kind === "_partition" ? [name!] : []);
+  const { shards } = server.databases.get("new")!;
+  assertEquals(new Set(partitions.map((name) => shards.rangeOf(`${name}:id`))), new Set(shards.ranges));
+  assertEquals([partitions.length, asked.length], [5, 6]);
+});
+
 Deno.test("restore() gives an empty database back, with its settings", async () => {
   await using setup = await setUpRestore();
   const { server, couch, store, context } = setup;

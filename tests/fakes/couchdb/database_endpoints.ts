@@ -16,8 +16,8 @@ import {
 import { bulkDocs, bulkGet, purge, revsDiff, withId } from "./bulk_endpoints.ts";
 import { changes } from "./changes_endpoint.ts";
 import { databaseInfo, shardMap } from "./database_info.ts";
-import { hasView, isMapOnly } from "./design_document.ts";
-import { readDocument } from "./document.ts";
+import { hasView, isByPartition, isMapOnly } from "./design_document.ts";
+import { checkPartitionName, readDocument } from "./document.ts";
 import { answerDocument, renderLocal } from "./document_endpoints.ts";
 import { textOf } from "./document_writer.ts";
 import { kindOf } from "./json_text.ts";
@@ -52,7 +52,8 @@ export function answerDatabase(request: CouchRequest, call: DatabaseCall): Couch
     if (method === "POST") return createDocument(request, call);
     throw methodNotAllowed(["DELETE", "GET", "HEAD", "POST"]);
   }
-  if (name === "_design" && rest[1] === "_view" && method === "GET") return view(request, call);
+  const asked = readViewPath([name, ...rest]);
+  if (asked !== undefined && method === "GET") return view(asked, call);
   const endpoints = rest.length === 0 && Object.hasOwn(ENDPOINTS, name) ? ENDPOINTS[name] : undefined;
   if (endpoints === undefined) return answerDocument(request, call);
   const endpoint = endpoints[method];
@@ -145,14 +146,39 @@ function queryOf(request: CouchRequest): URLSearchParams {
   return query;
 }
 
+/** A view as it is asked for, of all of a database or of one partition. */
+interface AskedView {
+  partition: string | undefined;
+  design: string;
+  view: string;
+}
+
+/** @param path Behind the database's name, decoded. */
+function readViewPath(path: readonly string[]): AskedView | undefined {
+  const [partition, rest] = path[0] === "_partition" ? [path[1], path.slice(2)] : [undefined, path];
+  const [kind, design = "", index, view = ""] = rest;
+  return kind === "_design" && index === "_view" ? { partition, design, view } : undefined;
+}
+
 /** Views have no rows here: a restore asks for none, only for their index to be built. */
-function view({ segments }: CouchRequest, { state, database }: DatabaseCall): CouchAnswer {
-  const [, , design = "", , name = ""] = segments;
+function view({ partition, design, view }: AskedView, { state, database }: DatabaseCall): CouchAnswer {
+  if (partition !== undefined) {
+    if (!database.partitioned) throw new Refusal(400, "bad_request", "database is not partitioned");
+    checkPartitionName(partition);
+  }
   const text = database.winnerText(`_design/${design}`);
   if (text === undefined) throw new Refusal(404, "not_found", "missing");
-  if (!hasView(text, name)) throw new Refusal(404, "not_found", "missing_named_view");
-  const call = `${database.name}/_design/${design}/_view/${name}`;
+  if (!hasView(text, view)) throw new Refusal(404, "not_found", "missing_named_view");
+  const isPartitioned = database.partitioned && isByPartition(text);
+  if (isPartitioned && partition === undefined) {
+    throw new Refusal(400, "query_parse_error", "`partition` parameter is mandatory for queries to this view.");
+  }
+  if (!isPartitioned && partition !== undefined) {
+    throw new Refusal(400, "query_parse_error", "`partition` parameter is not supported in this design doc");
+  }
+  const place = partition === undefined ? database.name : `${database.name}/_partition/${partition}`;
+  const call = `${place}/_design/${design}/_view/${view}`;
   state.viewCalls.set(call, (state.viewCalls.get(call) ?? 0) + 1);
-  if (isMapOnly(text, name)) return rowsAnswer({ total: 0, offset: 0 }, []);
+  if (isMapOnly(text, view)) return rowsAnswer({ total: 0, offset: 0 }, []);
   return { status: 200, headers: {}, pieces: ['{"rows":[\r\n', "\r\n]}\n"], streamed: true };
 }

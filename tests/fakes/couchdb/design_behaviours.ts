@@ -82,6 +82,29 @@ export const DESIGN_BEHAVIOURS: readonly Behaviour[] = [
       assertEquals((await call("GET /_design/v/_view/r?limit=0")).json, { rows: [] });
       assertRefused(await call("GET /_design/v/_view/none?limit=0"), 404, "not_found", "missing_named_view");
       assertRefused(await call("GET /_design/none/_view/m?limit=0"), 404, "not_found", "missing");
+      const partition = await call("GET /_partition/p/_design/v/_view/m?limit=0");
+      assertRefused(partition, 400, "bad_request", "database is not partitioned");
+    },
+  },
+  {
+    name: "a view of a partitioned database is queried by partition, whether that has documents or not",
+    create: "?partitioned=true",
+    async check(call) {
+      const views = { m: { map: "function (d) { emit(1); }" } };
+      await ok(call("PUT /_design/v", { views }));
+      await ok(call("PUT /_design/all", { views, options: { partitioned: false } }));
+      const map = await call("GET /_partition/p/_design/v/_view/m?limit=0");
+      assertEquals([map.status, map.json.rows, map.json.total_rows], [200, [], 0]);
+      const whole = await call("GET /_design/v/_view/m?limit=0");
+      const reason = "`partition` parameter is mandatory for queries to this view.";
+      assertRefused(whole, 400, "query_parse_error", reason);
+      const underscore = await call("GET /_partition/_/_design/v/_view/m?limit=0");
+      assertRefused(underscore, 400, "illegal_partition", "Partition must not start with an underscore");
+      const colon = await call("GET /_partition/a:b/_design/v/_view/m?limit=0");
+      assertRefused(colon, 400, "illegal_partition", "Partition must not contain a colon");
+      await ok(call("GET /_design/all/_view/m?limit=0"));
+      const part = await call("GET /_partition/p/_design/all/_view/m?limit=0");
+      assertRefused(part, 400, "query_parse_error", "`partition` parameter is not supported in this design doc");
     },
   },
 ];

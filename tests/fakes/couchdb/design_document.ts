@@ -47,6 +47,11 @@ export function hasView(text: string, view: string): boolean {
   return Object.hasOwn(design.views ?? {}, view);
 }
 
+/** Whether the views of the design document of this text are asked one partition at a time, where its database has any. */
+export function isByPartition(text: string): boolean {
+  return (JSON.parse(text) as { options?: { partitioned?: boolean } }).options?.partitioned !== false;
+}
+
 /** Whether the view has no reduce function, so that its answer counts rows. */
 export function isMapOnly(text: string, view: string): boolean {
   const design = JSON.parse(text) as { views?: Record<string, { reduce?: unknown }> };

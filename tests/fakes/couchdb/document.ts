@@ -120,6 +120,14 @@ export function checkPartition(id: string): void {
   checkId(id.slice(colon + 1));
 }
 
+/** @throws Refusal when no partition can be called `name`. */
+export function checkPartitionName(name: string): void {
+  if (name.startsWith("_")) {
+    throw new Refusal(400, "illegal_partition", "Partition must not start with an underscore");
+  }
+  if (name.includes(":")) throw new Refusal(400, "illegal_partition", "Partition must not contain a colon");
+}
+
 /** The text of a revision as CouchDB answers it. */
 export function renderDocument(id: string, { history, content }: { history: History; content: Content }, {
   revs = false,

@@ -100,11 +100,12 @@ function splitPath(pathname: string): string[] {
 
 /** Which endpoint a path leads to, and in which database. */
 function nameEndpoint(segments: readonly string[]): Pick<RequestRecord, "database" | "endpoint"> {
-  const [first, second, , fourth] = segments;
+  const [first, second, , fourth, , sixth] = segments;
   if (first === undefined) return { database: undefined, endpoint: "/" };
   if (SERVER_ENDPOINTS.has(first)) return { database: undefined, endpoint: first };
   if (second === undefined) return { database: first, endpoint: "database" };
-  if (second === "_design" && fourth === "_view") return { database: first, endpoint: "_view" };
+  const viewPath = second === "_partition" ? [fourth, sixth] : [second, fourth];
+  if (viewPath[0] === "_design" && viewPath[1] === "_view") return { database: first, endpoint: "_view" };
   const isDocument = !second.startsWith("_") || /^_(design|local)($|\/)/.test(second);
   return { database: first, endpoint: isDocument ? "document" : second };
 }

@@ -57,7 +57,7 @@ const LOCK_OUT_AFTER = 5;
 /** The state of a server. */
 export class ServerState {
   readonly databases: Map<string, Database> = new Map<string, Database>();
-  /** How often each view was asked for, by `database/_design/x/_view/y` with decoded names. */
+  /** How often each view was asked for, by `database/_design/x/_view/y`, or `database/_partition/p/_design/…`, decoded. */
   readonly viewCalls: Map<string, number> = new Map<string, number>();
   /** How often a wrong password came, by user name. */
   readonly failedLogins: Map<string, number> = new Map<string, number>();

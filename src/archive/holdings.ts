@@ -7,7 +7,7 @@ import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, splitKey } from "../store/key.ts";
-import type { StoreCallOptions, StoreEntry } from "../store/store.ts";
+import type { StoreCallOptions } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { asDamage, explainMisplaced } from "./damage.ts";
@@ -26,6 +26,8 @@ const FOLDERS_AT_ONCE = 16;
 export interface HeldObject {
   sizeBytes: number;
   modified: Date;
+  /** It is what a writer is writing, or was when it was killed. */
+  isUnfinished?: true | undefined;
 }
 
 /** A complete backup as it lies in its folder. */
@@ -50,7 +52,7 @@ export interface HeldBackup extends RetentionPoint {
 export interface HeldFolder {
   /** Its key. */
   folder: string;
-  /** All objects in it, by name. */
+  /** All objects in it, by name, with those that are unfinished. */
   objects: ReadonlyMap<string, HeldObject>;
   backups: HeldBackup[];
   /** Manifests that cannot be used: nobody can tell what they need. */
@@ -156,7 +158,9 @@ async function lookInto(
   const { store } = repository;
   const folder = repository.backupFolder({ database, date: parseDate(date) as BackupDate });
   const objects = new Map<string, HeldObject>();
-  for await (const entry of store.list(folder, { signal })) if (isObject(entry)) objects.set(entry.name, entry);
+  for await (const entry of store.list(folder, { unfinished: true, signal })) {
+    if (entry.kind === "object") objects.set(entry.name, entry);
+  }
   const sizes = new Map([...objects].map(([name, { sizeBytes }]) => [name, sizeBytes]));
   const manifests = manifestsAmong(sizes);
   const read = await readManifests(store, folder, { state: { manifests }, isTolerant: true, signal });
@@ -190,10 +194,6 @@ async function lookInto(
 function misplaced(key: string, names: { database: string; folderIsOf: string }): ArchiveError {
   const problem = `Cannot use manifest "${key}": ${explainMisplaced(names)}`;
   return new ArchiveError(problem, { key, expected: names.folderIsOf, found: names.database });
-}
-
-function isObject(entry: StoreEntry): entry is Extract<StoreEntry, { kind: "object" }> {
-  return entry.kind === "object";
 }
 
 function describe(

@@ -17,9 +17,9 @@ export interface StoredObject {
   sha256: string;
 }
 
-/** What lies directly in a folder: an object, or a folder of further ones. */
+/** What lies directly in a folder: an object, which `isUnfinished` says is none yet, or a folder of further ones. */
 export type StoreEntry =
-  | { kind: "object"; name: string; sizeBytes: number; modified: Date }
+  | { kind: "object"; name: string; sizeBytes: number; modified: Date; isUnfinished?: true | undefined }
   | { kind: "folder"; name: string };
 
 /** What every operation takes. */
@@ -66,6 +66,11 @@ export interface ListOptions extends StoreCallOptions {
   prefix?: string | undefined;
   /** Only what has a name after this one, in the order of the listing: what lies before costs nothing. */
   after?: string | undefined;
+  /**
+   * With what is being written, or was when its writer was killed. S3 shows no such thing: there a broken-off upload
+   * takes up room until a rule of the bucket ends it. @default false
+   */
+  unfinished?: boolean | undefined;
 }
 
 /**

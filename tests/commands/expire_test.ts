@@ -494,6 +494,21 @@ Deno.test("expire() takes left-overs only behind a later whole backup, and never
   assertEquals(left.filter((name) => name.startsWith(underWay)).length, 2);
 });
 
+Deno.test("expire() takes what a run was writing when it was killed, and not what one may be writing", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-14", finishedAt: "2027-06-14T10:00:00Z", chunks: [0] });
+  const [stale, underWay] = [setup.folder("2027-04-01"), setup.folder("2027-06-12")];
+  for (const folder of [stale, underWay]) {
+    await setup.write(folder, ".couchdb-backup-7-00000000-00000000-0000-4000-8000-000000000000.tmp", "12345");
+  }
+  await setBack(setup, stale, new Date("2027-04-01T10:00:00Z"));
+  await setBack(setup, underWay, new Date("2027-06-12T10:00:00Z"));
+  assertEquals((await run(setup)).leftovers, { objects: 1, bytes: 5 });
+  assertEquals((await run(setup, { confirm: true })).leftovers, { objects: 1, bytes: 5 });
+  await assertRejects(() => Deno.stat(join(setup.root, stale)), Deno.errors.NotFound);
+  assertEquals((await files(setup)).filter((name) => name.startsWith(underWay)).length, 1);
+});
+
 Deno.test("expire() names what may not be deleted, leaves what that builds on, and goes on with other databases", async () => {
   await using setup = await TestRepository.open();
   for (const database of ["locked", "open"]) {

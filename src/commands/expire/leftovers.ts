@@ -1,7 +1,7 @@
 /**
- * Objects in the folders of a database that belong to no backup: the chunks of an interrupted run, its checkpoint
- * and filter, and remains of a deleted backup. In: all that is held of the database. Out: the keys that may be deleted.
- * Pure.
+ * Objects in the folders of a database that belong to no backup: the chunks of an interrupted run, its checkpoint and
+ * filter, what it was writing when it was killed, and remains of a deleted backup. In: all that is held of the
+ * database. Out: the keys that may be deleted. Pure.
  */
 import type { DatabaseHoldings, HeldFolder } from "../../archive/holdings.ts";
 import {
@@ -38,8 +38,8 @@ export function findLeftovers({ folders }: DatabaseHoldings, { now }: { now: Dat
   const before = Math.min(newest, now.getTime() - RESUMABLE_MS);
   return folders.filter((folder) => isQuiet(folder, now)).flatMap((folder) => {
     const named = new Set(folder.backups.flatMap(({ chunks, run, seen }) => [...chunks.keys(), ...seen, pinName(run)]));
-    return [...folder.objects].filter(([name, { modified }]) =>
-      isPartOfRun(name) && !named.has(name) && modified.getTime() < before
+    return [...folder.objects].filter(([name, { modified, isUnfinished = false }]) =>
+      (isUnfinished || isPartOfRun(name)) && !named.has(name) && modified.getTime() < before
     ).map(([name, { sizeBytes }]) => ({ key: joinKey(folder.folder, name), sizeBytes }));
   });
 }

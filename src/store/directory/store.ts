@@ -194,7 +194,10 @@ export class DirectoryStore implements Store {
     }
   }
 
-  async *list(folder: string, { prefix = "", after, ...options }: ListOptions = {}): AsyncIterable<StoreEntry> {
+  async *list(
+    folder: string,
+    { prefix = "", after, unfinished = false, ...options }: ListOptions = {},
+  ): AsyncIterable<StoreEntry> {
     options.signal?.throwIfAborted();
     const path = join(this.#root, checkFolder(folder));
     await this.#mount.requireFor("list");
@@ -207,7 +210,7 @@ export class DirectoryStore implements Store {
     }
     if (found === undefined) return;
     const entries = found
-      .filter(({ name }) => !TEMP_NAME.test(name) && name.startsWith(prefix))
+      .filter(({ name }) => (unfinished || !TEMP_NAME.test(name)) && name.startsWith(prefix))
       .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
       .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
       .filter((entry) => after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0)
@@ -220,9 +223,13 @@ export class DirectoryStore implements Store {
       }
       try {
         const info = await this.#calls.stat(join(path, name));
-        if (info.isFile()) yield { kind, name, sizeBytes: info.size, modified: info.mtime };
-        // What is neither a file nor a folder itself can be a symbolic link to a folder.
-        else if (info.isDirectory()) yield { kind: "folder", name };
+        if (info.isFile()) {
+          const object = { kind, name, sizeBytes: info.size, modified: info.mtime };
+          yield TEMP_NAME.test(name) ? { ...object, isUnfinished: true } : object;
+        } else if (info.isDirectory()) {
+          // What is neither a file nor a folder itself can be a symbolic link to a folder.
+          yield { kind: "folder", name };
+        }
       } catch (error) {
         if (!isMissing(error)) throw directoryError(error, this.#place("list", folder));
       }

@@ -31,6 +31,9 @@ Deno.test("DirectoryStore create() removes temporary files of dead processes aft
     new Set([`${given.root}/folder/first`, `${given.root}/folder/second`, young, foreign]),
   );
   assertEquals((await listAll(given.store, "folder")).map((entry) => entry.name), [".note.tmp", "first", "second"]);
+  const all = await Array.fromAsync(given.store.list("folder", { unfinished: true }));
+  const unfinished = all.filter((entry) => entry.kind === "object" && entry.isUnfinished);
+  assertEquals([all.length, unfinished.map(({ name }) => `${given.root}/folder/${name}`)], [4, [young]]);
 });
 
 Deno.test("DirectoryStore create() takes what this process is writing for no left-over, however old it looks", async () => {

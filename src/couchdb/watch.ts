@@ -16,6 +16,7 @@ export class Watch {
   #firesAtMs = 0;
   /** By when something must have come. */
   #deadlineMs = Infinity;
+  #ended = false;
   /** Whether it was the time that ended it. */
   expired = false;
 
@@ -26,8 +27,9 @@ export class Watch {
     else outer?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Something must arrive within this many milliseconds. */
+  /** Something must arrive within this many milliseconds, unless the request has ended. */
   expectWithin(ms: number): void {
+    if (this.#ended) return;
     this.#deadlineMs = performance.now() + ms;
     if (this.#timer === undefined || this.#firesAtMs > this.#deadlineMs) this.#startTimer(ms);
   }
@@ -37,8 +39,12 @@ export class Watch {
     this.#deadlineMs = Infinity;
   }
 
-  /** Nothing is expected any more; a timer that runs would keep the process alive. */
+  /**
+   * Nothing is expected any more; a timer that runs would keep the process alive. So would one that is started later:
+   * pieces of a body that streams may be on their way when the request is given up.
+   */
   end(): void {
+    this.#ended = true;
     this.rest();
     clearTimeout(this.#timer);
     this.#timer = undefined;

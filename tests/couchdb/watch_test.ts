@@ -31,23 +31,28 @@ Deno.test("Watch gives each piece all of its time, though its timer was started 
   watch.end();
 });
 
-Deno.test("Watch leaves no timer behind its end, nor behind a request that is given up", async () => {
-  // What is left would keep the process, and Deno's sanitizer of tests says so.
-  const ended = new Watch(undefined);
-  ended.expectWithin(60_000);
-  ended.end();
-  const cancelled = new Watch(undefined);
-  cancelled.expectWithin(60_000);
-  cancelled.cancel();
-  assertEquals([cancelled.signal.aborted, cancelled.expired], [true, false]);
-  const outer = new AbortController();
-  const given = new Watch(outer.signal);
-  given.expectWithin(60_000);
-  outer.abort(new Error("enough"));
-  assertEquals([given.signal.aborted, given.expired], [true, false]);
-  given.end();
-  await pause(1);
-});
+// What is left would keep the process, and Deno's sanitizer of tests says so where it is asked for.
+Deno.test(
+  "Watch leaves no timer behind its end, nor behind a request that is given up",
+  { sanitizeOps: true },
+  async () => {
+    const ended = new Watch(undefined);
+    ended.expectWithin(60_000);
+    ended.end();
+    const cancelled = new Watch(undefined);
+    cancelled.expectWithin(60_000);
+    cancelled.cancel();
+    assertEquals([cancelled.signal.aborted, cancelled.expired], [true, false]);
+    const outer = new AbortController();
+    const given = new Watch(outer.signal);
+    given.expectWithin(60_000);
+    outer.abort(new Error("enough"));
+    assertEquals([given.signal.aborted, given.expired], [true, false]);
+    given.end();
+    for (const watch of [ended, cancelled, given]) watch.expectWithin(60_000);
+    await pause(1);
+  },
+);
 
 Deno.test("Watch gives the caller's reason, also where the caller had given up before", () => {
   const reason = new Error("enough");

@@ -255,6 +255,18 @@ Deno.test("expire() deletes nothing of a database of which one day's folder is a
   ]);
 });
 
+Deno.test("expire() tells the backups that one run has made of a database within a second, by two tasks of two time zones", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  const both = { run: crypto.randomUUID(), finishedAt: "2027-05-02T10:00:00Z", chunks: [0] };
+  await put(setup, { ...both, day: "2027-05-02" });
+  await put(setup, { ...both, day: "2027-05-03", task: "other" });
+  const report = await run(setup, { confirm: true });
+  assertEquals([report.problems, report.expired.map(({ finished_at }) => finished_at.slice(0, 10))], [[], [
+    "2027-05-01",
+  ]]);
+});
+
 Deno.test("expire() lets a pinned backup stay until it is unpinned", async () => {
   await using setup = await TestRepository.open();
   await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });

@@ -428,17 +428,19 @@ class Expiry {
 
 /**
  * A manifest's name has its moment and its run. One that lies in two folders may be one file, as where one folder is a
- * symbolic link to the other: what goes in one would go in both.
+ * symbolic link to the other: what goes in one would go in both. Not where they are of two tasks: these run in one run,
+ * and each has a date of its own, by its time zone.
  *
  * @throws ArchiveError where one does.
  */
 function requireOnce(backups: readonly HeldBackup[]): void {
   const folders = new Map<string, string>();
-  for (const { key, folder } of backups) {
+  for (const { key, folder, task } of backups) {
     const { name } = splitKey(key);
     if (name === MANIFEST_NAME) continue;
-    const other = folders.get(name);
-    if (other === undefined) folders.set(name, folder);
+    const backup = JSON.stringify([name, task]);
+    const other = folders.get(backup);
+    if (other === undefined) folders.set(backup, folder);
     else {
       const problem = `"${other}" and "${folder}" hold one backup, "${name}": one may be a link to the other`;
       throw new ArchiveError(problem, { key, expected: "one folder", found: "two" });

@@ -53,18 +53,20 @@ export function selectTasks(
   const selections = tasks.map((task) => selectByPatterns(names, task, options));
   if (options.only === undefined) return selections;
   const wanted = options.only === "all" ? selectAll(names) : findNamed(names, options.only);
-  const shared = selections.map((selection): TaskSelection => {
-    const { task, date } = selection;
-    return { task, date, databases: [], warnings: [] };
-  });
-  for (const found of wanted) {
-    const index = selections.findIndex(({ databases }) =>
-      databases.some(({ database }) => database === found.database)
-    );
-    shared[Math.max(0, index)]?.databases.push(found);
-  }
-  // Where there is nothing at all, the first task stands for the run, which is then as empty as it.
+  const shared = selections.map(({ task, date }): TaskSelection => ({ task, date, databases: [], warnings: [] }));
+  const selectedBy = firstSelections(selections);
+  for (const found of wanted) shared[selectedBy.get(found.database) ?? 0]?.databases.push(found);
+  // A run without any database is reported as one of the first task, which `isEmptyByMistake` then looks at.
   return wanted.length === 0 ? shared.slice(0, 1) : shared.filter(({ databases }) => databases.length > 0);
+}
+
+/** The index of the first selection that has each database. */
+function firstSelections(selections: readonly TaskSelection[]): Map<string, number> {
+  const first = new Map<string, number>();
+  for (const [index, { databases }] of selections.entries()) {
+    for (const { database } of databases) if (!first.has(database)) first.set(database, index);
+  }
+  return first;
 }
 
 /**

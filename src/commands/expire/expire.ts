@@ -213,6 +213,8 @@ class Expiry {
     const { signal } = this.#context;
     const going = decisions.filter(({ keep }) => !keep);
     const { confirmed } = this.#report;
+    const byFolder = Map.groupBy(decisions.map(({ point }) => point), ({ folder }) => folder);
+    const gone = new Set<HeldBackup>();
     for (const [index, decision] of going.entries()) {
       signal.throwIfAborted();
       const { point } = decision;
@@ -220,7 +222,6 @@ class Expiry {
       if (holds.length > 0) {
         // What it builds on stays, too: the rules decide once more of those that are left. As of the same moment, so
         // that nothing goes that stayed before: nobody has looked since whether a run has built on it.
-        const gone = new Set(going.slice(0, index).map(({ point }) => point));
         const left = decisions.map(({ point }) => point).filter((one) => !gone.has(one))
           .map((one) => one === point ? { ...one, holds: [...one.holds, ...holds] } : one);
         return await this.#removeExpired(database, decideRetention(left, { policies: this.#policies, now }), now);
@@ -231,7 +232,8 @@ class Expiry {
         this.#noteKept(database, decisions);
         return false;
       }
-      const chunks = chunksOnlyOf(point, decisions, going);
+      gone.add(point);
+      const chunks = chunksOnlyOf(point, byFolder.get(point.folder)!.filter((other) => !gone.has(other)));
       const left = confirmed
         ? await this.#removeRemains(database, point, chunks.map(({ key }) => key))
         : new Set<string>();
@@ -452,17 +454,9 @@ function bytesOf(objects: readonly LeftoverObject[]): number {
   return objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
-/** The chunks of a backup that no other one names which stays, or which goes later than it. */
-function chunksOnlyOf(
-  backup: HeldBackup,
-  decisions: readonly RetentionDecision<HeldBackup>[],
-  going: readonly RetentionDecision<HeldBackup>[],
-): LeftoverObject[] {
-  const gone = new Set(going.slice(0, going.findIndex(({ point }) => point === backup) + 1).map(({ point }) => point));
-  const needed = new Set(
-    decisions.filter(({ point }) => point.folder === backup.folder && !gone.has(point))
-      .flatMap(({ point }) => [...point.chunks.keys()]),
-  );
-  return [...backup.chunks].filter(([name]) => !needed.has(name))
-    .map(([name, sizeBytes]) => ({ key: joinKey(backup.folder, name), sizeBytes }));
+/** The chunks of a backup that none of the others in its folder names. */
+function chunksOnlyOf({ folder, chunks }: HeldBackup, others: readonly HeldBackup[]): LeftoverObject[] {
+  const needed = new Set(others.flatMap((other) => [...other.chunks.keys()]));
+  return [...chunks].filter(([name]) => !needed.has(name))
+    .map(([name, sizeBytes]) => ({ key: joinKey(folder, name), sizeBytes }));
 }

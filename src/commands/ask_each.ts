@@ -10,8 +10,8 @@ import { forEachParallel } from "../parallel.ts";
 
 /** How many databases are named one by one. */
 const MOST_TOLD = 5;
-/** After so many in a row that were given up with all patience, no further one is asked for. */
-const MOST_GIVEN_UP = 10;
+/** After so many requests in a row that found no CouchDB, each with all patience, no further database is asked about. */
+const MOST_IN_VAIN = 10;
 
 /**
  * Asks about each database, several at a time. One that has been deleted meanwhile is passed over.
@@ -27,15 +27,16 @@ export async function askOfEach(
 ): Promise<string[]> {
   const told: string[] = [];
   let untold = 0;
-  let givenUp = 0;
+  let inVain = 0;
   const look = async (database: string, signal: AbortSignal) => {
     try {
       await ask(database, { signal });
-      givenUp = 0;
+      inVain = 0;
     } catch (error) {
       if (!(error instanceof CouchError) || isFatalForRun(error)) throw error;
+      inVain = isTransient(error) ? inVain + 1 : 0;
+      if (inVain >= MOST_IN_VAIN) throw error;
       if (error.facts.status === 404) return;
-      if (isTransient(error) && ++givenUp >= MOST_GIVEN_UP) throw error;
       if (told.length < MOST_TOLD) told.push(`${unknown} database "${database}" is not known: ${describeError(error)}`);
       else untold++;
     }

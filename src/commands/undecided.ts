@@ -75,8 +75,9 @@ export class Undecided {
 
   /** Takes an error that says nothing about the backup itself. False where it does, so that the backup is at fault. */
   take(backup: ProvedBackup, error: unknown): boolean {
-    if (!isOfSurroundings(error)) return false;
-    this.#inARow = isTransient(error) ? this.#inARow + 1 : this.#inARow;
+    const isUndecided = isOfSurroundings(error);
+    this.#inARow = isUndecided && isTransient(error) ? this.#inARow + 1 : 0;
+    if (!isUndecided) return false;
     if (isFatalForRun(error) || isAway(error) || this.#inARow >= this.#mostInARow) this.#end ??= error;
     this.#note(backup, error, { tried: true });
     return true;

@@ -51,7 +51,10 @@ Deno.test("Undecided is over where every further backup would meet the same, and
   const refused = store("AccessDenied", 403);
   assertEquals(over([refused, refused, refused, refused]), [false, false, false, false]);
   const slow = store("SlowDown", 503);
-  assertEquals(over([slow, slow, "decided", slow, slow, slow]), [false, false, false, false, false, true]);
+  const damaged = new ArchiveError("Chunk is damaged", { key: "a" });
+  for (const answered of ["decided", refused, damaged]) {
+    assertEquals(over([slow, slow, answered, slow, slow, slow]), [false, false, false, false, false, true]);
+  }
 });
 
 Deno.test("Undecided tells of each that was tried, and once of all that were not", () => {

@@ -29,15 +29,16 @@ export function listenForHangUp<T>(
   let readings = 0;
   const reread = async () => {
     const reading = ++readings;
+    // A reading that was begun later has seen what was changed since, even where it is done earlier.
+    const isOutdated = () => reading !== readings;
     try {
       const config = await read(ending.signal);
-      // One that was begun later has seen what was changed since, even where it is done earlier.
-      if (reading !== readings) return;
+      if (isOutdated()) return;
       found = config;
       log?.info("config is read again");
       changed.abort();
     } catch (error) {
-      if (ending.signal.aborted) return;
+      if (ending.signal.aborted || isOutdated()) return;
       const isMistake = error instanceof ConfigError || error instanceof UsageError;
       const what = isMistake ? "the new config has a mistake" : "the config cannot be read again";
       log?.error(`${what}: the old one stays in use`, { error: describeError(error), hint: hintOf(error) });

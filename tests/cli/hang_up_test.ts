@@ -59,6 +59,19 @@ Deno.test("listenForHangUp() keeps the old config where the new one has a mistak
   assertEquals(log.lines.map(({ fields }) => fields.hint), ["give one", undefined]);
 });
 
+Deno.test("listenForHangUp() says nothing of a mistake that a later reading no longer finds", async () => {
+  const { hangUp, readings, send } = setUp();
+  const log = new RecordedLog();
+  hangUp.listen(log);
+  send("SIGHUP");
+  send("SIGHUP");
+  readings[1]!.resolve(NEWER);
+  await turn();
+  readings[0]!.reject(new UsageError("no task"));
+  await turn();
+  assertEquals([hangUp.newConfig(), log.events("error")], [NEWER, []]);
+});
+
 Deno.test("listenForHangUp() ends a reading, without a word, when the process is to end or the command is over", async () => {
   for (const end of ["SIGTERM", "close"] as const) {
     const { hangUp, readings, send } = setUp();

@@ -15,7 +15,7 @@ import { Shares } from "./shares.ts";
 import { keyBelow } from "../store/key.ts";
 import { compilePattern, mustNameSome } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
-import { Undecided, type UndecidedBackup } from "./undecided.ts";
+import { type ProvedBackup, Undecided, type UndecidedBackup } from "./undecided.ts";
 import { type SuspectBackup, Vanished } from "./vanished.ts";
 import { exitCodeOfVerify, type VerifyContext, type VerifyReport, verifyUntold } from "./verify.ts";
 
@@ -98,159 +98,231 @@ export function exitCodeOfVerifyAll({ faulty, undecided }: VerifyAllReport): num
   return undecided[0]?.exit_code ?? (faulty.length === 0 ? EXIT.ok : EXIT.partial);
 }
 
+/** What a verification of all backups works with. */
+export interface VerifyAllContext extends VerifyContext {
+  repository: Repository;
+  /** What `expire` has half deleted is looked at again after so long. @default three seconds */
+  lookAgainMs?: number | undefined;
+  /** Gets what was found of each backup whose bytes were looked at, by its path below the prefix. */
+  findings?: Map<string, Finding> | undefined;
+}
+
 /**
  * Verifies complete backups, two large ones at a time, or more small ones. Where the store refuses in a way that every
  * further one would meet, as where keys have expired, no further one is tried. One that `expire` deletes meanwhile is
  * not counted.
  *
- * @param context.lookAgainMs What `expire` has half deleted is looked at again after so long. @default three seconds
- * @param context.findings Gets what was found of each backup whose bytes were looked at, by its path below the prefix.
  * @throws UsageError when the sample is none; ArchiveError when there is no backup at all, or none for a pattern:
  * nothing that was looked at must not look like all that is whole; StoreError when the folders cannot be listed; the
  * reason of `context.signal`. What is wrong with a backup is in the report.
  */
-export async function verifyAll(
-  context: VerifyContext & {
-    repository: Repository;
-    lookAgainMs?: number | undefined;
-    findings?: Map<string, Finding> | undefined;
-  },
-  request: VerifyAllRequest,
-): Promise<VerifyAllReport> {
-  const { repository, now, progress, log, findings = new Map<string, Finding>() } = context;
+export async function verifyAll(context: VerifyAllContext, request: VerifyAllRequest): Promise<VerifyAllReport> {
+  const { repository, now, progress } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
-  const undecided = new Undecided({ log });
-  const vanished = new Vanished(context);
-  mustNameSome(request.match, "match");
-  const patterns = request.match?.map(compilePattern);
+  const chosen = await chooseBackups(repository, { match: request.match, sample, signal });
+  const { backups, large } = chosen;
+  const run = new VerifyRun(context, request, { ...chosen, sample });
+  progress.runStarted({ action: "verify", databases: backups.length });
+  const shares = new Shares(backups, {
+    room: BACKUPS_AT_ONCE * SMALL_FOR_LARGE,
+    shareOf: ({ database }) => large.has(database) ? SMALL_FOR_LARGE : 1,
+  });
+  try {
+    await forEachParallel(
+      () => backups,
+      (backup, signal) => shares.within(backup, () => run.verify(backup, signal)),
+      { limit: shares.limit, signal },
+    );
+    await run.settle({ signal });
+  } finally {
+    progress.runFinished();
+  }
+  return run.end(startedAt);
+}
+
+/** The backups that are to be verified, and what their folders have told already. */
+interface ChosenBackups {
+  backups: SuspectBackup[];
+  /** How many there are, those that are not in the sample too. */
+  backupsInAll: number;
+  /** Databases with a large backup. An increment is read with what it builds on, so it is as large as any of them. */
+  large: ReadonlySet<string>;
+  /** Manifests that cannot be used. */
+  faulty: FaultyBackup[];
+}
+
+/** @throws ArchiveError when there is no backup at all, or none for a pattern. */
+async function chooseBackups(
+  repository: Repository,
+  { match, sample, signal }: Pick<VerifyAllRequest, "match"> & { sample: Sample | undefined; signal: AbortSignal },
+): Promise<ChosenBackups> {
+  mustNameSome(match, "match");
+  const patterns = match?.map(compilePattern);
   const unmet = new Set(patterns);
-  const report: VerifyAllReport = {
-    ok: false,
-    backups: 0,
-    backups_in_all: 0,
-    sample: sample ?? null,
-    documents: 0,
-    faulty: [],
-    undecided: undecided.backups,
-    seconds: 0,
-  };
-  const wanted: SuspectBackup[] = [];
-  /** An increment is read with what it builds on: it is as large as any backup of its database. */
+  const chosen: SuspectBackup[] = [];
   const large = new Set<string>();
+  const faulty: FaultyBackup[] = [];
+  let backupsInAll = 0;
   for await (const { database, folder, backups, damaged } of takeInventory(repository, { signal })) {
     const matching = patterns?.filter((pattern) => pattern.matches(database));
     if (matching?.length === 0) continue;
     if (backups.length + damaged.length > 0) matching?.forEach((pattern) => unmet.delete(pattern));
     for (const error of damaged) {
       const path = repository.locate(error.facts.key ?? folder);
-      report.faulty.push({ database, path, finished_at: null, problems: [error.message], exit_code: EXIT.archive });
+      faulty.push({ database, path, finished_at: null, problems: [error.message], exit_code: EXIT.archive });
     }
-    report.backups_in_all += backups.length;
+    backupsInAll += backups.length;
     if (backups.some(({ chunks, compressedBytes }) => chunks > 1 || compressedBytes > SMALL_BYTES)) large.add(database);
-    for (const { manifestKey, run, finishedAt } of backups) {
-      if (sample === undefined || partOf(manifestKey, sample.of) === sample.part) {
-        wanted.push({ database, key: manifestKey, run, finishedAt });
+    for (const { manifestKey: key, run, finishedAt } of backups) {
+      if (sample === undefined || partOf(key, sample.of) === sample.part) {
+        chosen.push({ database, key, run, finishedAt });
       }
     }
   }
-  if (unmet.size > 0 || report.backups_in_all + report.faulty.length === 0) {
+  if (unmet.size > 0 || backupsInAll + faulty.length === 0) {
     throw nothingFound(repository, { patterns: Array.from(unmet, ({ source }) => source) });
   }
-  progress.runStarted({ action: "verify", databases: wanted.length });
-  const shares = new Shares(wanted, {
-    room: BACKUPS_AT_ONCE * SMALL_FOR_LARGE,
-    shareOf: ({ database }) => large.has(database) ? SMALL_FOR_LARGE : 1,
-  });
-  try {
-    await forEachParallel(
-      () => wanted,
-      (backup, signal) => shares.within(backup, () => verifyOne(backup, signal)),
-      { limit: shares.limit, signal },
-    );
-    const expired = await vanished.settle({ signal });
-    report.backups_in_all -= expired;
-  } finally {
-    progress.runFinished();
-  }
-  for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
-  report.ok = report.faulty.length + report.undecided.length === 0;
-  report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  const facts = { backups: report.backups, documents: report.documents, faulty: report.faulty.length };
-  undecided.tell();
-  if (report.ok) log.info("backups are verified", facts);
-  else if (report.faulty.length === 0) {
-    log.error("not all backups could be looked at", { ...facts, undecided: report.undecided.length });
-  } else log.error("not all backups are as they must be", { ...facts, undecided: report.undecided.length });
-  return report;
+  return { backups: chosen, backupsInAll, large, faulty };
+}
 
-  /** What is found to be damaged once in a run remains so: its bytes may have come rightly the other time by chance. */
-  function noteSound(key: string, parents: readonly string[] = []): void {
-    if (request.quick) return;
-    for (const path of [keyBelow(repository.prefix, key), ...parents]) {
-      if (!findings.has(path)) findings.set(path, "sound");
-    }
-  }
+/** One call of {@linkcode verifyAll}: what it works with, and the report that it fills. */
+class VerifyRun {
+  readonly #context: VerifyAllContext;
+  readonly #request: VerifyAllRequest;
+  readonly #report: VerifyAllReport;
+  readonly #findings: Map<string, Finding>;
+  readonly #undecided: Undecided;
+  readonly #vanished: Vanished;
 
-  function noteDamaged(key: string, { problems }: VerifyReport, parents: Iterable<string>): void {
-    if (problems.length === 0) return;
-    for (const path of [keyBelow(repository.prefix, key), ...parents]) findings.set(path, "damaged");
+  constructor(
+    context: VerifyAllContext,
+    request: VerifyAllRequest,
+    { backupsInAll, faulty, sample }: Omit<ChosenBackups, "large"> & { sample: Sample | undefined },
+  ) {
+    this.#context = context;
+    this.#request = request;
+    this.#findings = context.findings ?? new Map();
+    this.#undecided = new Undecided(context);
+    this.#vanished = new Vanished(context);
+    this.#report = {
+      ok: false,
+      backups: 0,
+      backups_in_all: backupsInAll,
+      sample: sample ?? null,
+      documents: 0,
+      faulty,
+      undecided: this.#undecided.backups,
+      seconds: 0,
+    };
   }
 
-  async function verifyOne(backup: SuspectBackup, signal: AbortSignal): Promise<void> {
+  /** Verifies one backup. What it may lack because it has expired is decided by {@linkcode VerifyRun.settle}. */
+  async verify(backup: SuspectBackup, signal: AbortSignal): Promise<void> {
     const { database, key, finishedAt } = backup;
-    const path = repository.locate(key);
+    const { repository, progress } = this.#context;
+    const { quick, contents } = this.#request;
+    const found = { database, path: repository.locate(key), finished_at: finishedAt.toISOString() };
+    if (this.#undecided.isOver) return this.#undecided.noteUntried(found);
     // Whether it is finished well is told when it is known whether it has expired.
-    const one = { ...context, signal, progress: { ...withinRun(progress), databaseFinished() {} } };
-    const found = { database, path, finished_at: finishedAt.toISOString() };
-    if (undecided.isOver) return undecided.noteUntried(found);
-    let noteFault: () => void;
+    const one = { ...this.#context, signal, progress: { ...withinRun(progress), databaseFinished() {} } };
+    let verified: Verified;
     try {
-      const { report: verified, damagedParents, tell } = await verifyUntold(one, {
-        database,
-        path,
-        quick: request.quick,
-        contents: request.contents,
-      });
-      undecided.noteDecided();
-      const note = () => {
-        tell();
-        report.backups++;
-        report.documents += verified.documents;
-        if (verified.contents_read === false) report.unopened = (report.unopened ?? 0) + 1;
-      };
-      if (verified.problems.length === 0) noteSound(key, verified.parents);
-      if (verified.ok) {
-        note();
-        return progress.databaseFinished({ database, ok: true });
-      }
-      noteFault = () => {
-        note();
-        noteDamaged(key, verified, damagedParents);
-        report.faulty.push({ ...found, problems: problemsOf(verified), exit_code: exitCodeOfVerify(verified) });
-        progress.databaseFinished({ database, ok: false });
-      };
-      // What expire deletes is missing, and nothing else.
-      if (!verified.problems.every(({ problem }) => /\bmissing\b/.test(problem))) return noteFault();
+      verified = await verifyUntold(one, { database, path: found.path, quick, contents });
     } catch (error) {
       signal.throwIfAborted();
-      if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
-      noteFault = () => {
-        report.backups++;
-        // A backup that cannot be read is the very thing that is looked for; the others are looked at all the same.
-        report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
-        progress.databaseFinished({ database, ok: false });
+      if (this.#undecided.take(found, error)) return this.#finished(database, { ok: false });
+      const noteUnreadable = () => {
+        this.#report.backups++;
+        this.#noteFaulty({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
       };
+      return await this.#noteUnlessExpired(backup, { found, noteFault: noteUnreadable, signal });
     }
-    const noteUnlessUndecided = (failure?: unknown) => {
-      if (failure === undefined || !undecided.take(found, failure)) noteFault();
-      else progress.databaseFinished({ database, ok: false });
+    this.#undecided.noteDecided();
+    const { report, damagedParents } = verified;
+    const ownPath = keyBelow(repository.prefix, key);
+    if (report.problems.length === 0) this.#noteSound([ownPath, ...report.parents ?? []]);
+    if (report.ok) {
+      this.#count(verified);
+      return this.#finished(database, { ok: true });
+    }
+    const noteFault = () => {
+      this.#count(verified);
+      const damaged = report.problems.length === 0 ? [] : [ownPath, ...damagedParents];
+      for (const path of damaged) this.#findings.set(path, "damaged");
+      this.#noteFaulty({ ...found, problems: problemsOf(report), exit_code: exitCodeOfVerify(report) });
     };
-    const noteExpired = () => progress.databaseFinished({ database, ok: true });
-    await vanished.take(backup, { noteFault: noteUnlessUndecided, noteExpired }, { signal });
+    // What expire deletes is missing, and nothing else.
+    const mayHaveExpired = report.problems.every(({ problem }) => /\bmissing\b/.test(problem));
+    if (mayHaveExpired) await this.#noteUnlessExpired(backup, { found, noteFault, signal });
+    else noteFault();
+  }
+
+  /** Decides which of the backups at which something is missing have expired meanwhile: these are not counted. */
+  async settle(options: { signal: AbortSignal }): Promise<void> {
+    const expired = await this.#vanished.settle(options);
+    this.#report.backups_in_all -= expired;
+  }
+
+  /** The report, which the log gets in short. */
+  end(startedAt: Date): VerifyAllReport {
+    const { log, now } = this.#context;
+    const report = this.#report;
+    for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
+    report.ok = report.faulty.length + report.undecided.length === 0;
+    report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
+    this.#undecided.tell();
+    const facts = { backups: report.backups, documents: report.documents, faulty: report.faulty.length };
+    if (report.ok) log.info("backups are verified", facts);
+    else {
+      const event = report.faulty.length === 0
+        ? "not all backups could be looked at"
+        : "not all backups are as they must be";
+      log.error(event, { ...facts, undecided: report.undecided.length });
+    }
+    return report;
+  }
+
+  async #noteUnlessExpired(
+    backup: SuspectBackup,
+    { found, noteFault, signal }: { found: ProvedBackup; noteFault: () => void; signal: AbortSignal },
+  ): Promise<void> {
+    await this.#vanished.take(backup, {
+      noteFault: (failure) => {
+        if (failure === undefined || !this.#undecided.take(found, failure)) noteFault();
+        else this.#finished(backup.database, { ok: false });
+      },
+      noteExpired: () => this.#finished(backup.database, { ok: true }),
+    }, { signal });
+  }
+
+  /** Counts a backup that was read. */
+  #count({ report: { documents, contents_read }, tell }: Verified): void {
+    tell();
+    this.#report.backups++;
+    this.#report.documents += documents;
+    if (contents_read === false) this.#report.unopened = (this.#report.unopened ?? 0) + 1;
+  }
+
+  #noteFaulty(faulty: FaultyBackup): void {
+    this.#report.faulty.push(faulty);
+    this.#finished(faulty.database, { ok: false });
+  }
+
+  #finished(database: string, { ok }: { ok: boolean }): void {
+    this.#context.progress.databaseFinished({ database, ok });
+  }
+
+  /** What is found to be damaged once in a run remains so: its bytes may have come rightly the other time by chance. */
+  #noteSound(paths: readonly string[]): void {
+    if (this.#request.quick) return;
+    for (const path of paths) if (!this.#findings.has(path)) this.#findings.set(path, "sound");
   }
 }
+
+/** What {@linkcode verifyUntold} has found of one backup. */
+type Verified = Awaited<ReturnType<typeof verifyUntold>>;
 
 function problemsOf({ problems, unreadable }: VerifyReport): string[] {
   const lacking = unreadable.length === 0 ? [] : [`CouchDB could not read ${counted(unreadable.length, "document")}`];

@@ -12,6 +12,7 @@ import { explainUnusable } from "../../archive/damage.ts";
 import { findArchive } from "../../archive/find.ts";
 import type { Finding } from "../../archive/known_damage.ts";
 import { shortRun } from "../../archive/layout.ts";
+import type { DatabaseProperties } from "../../archive/manifest.ts";
 import { type BackupOfMoment, backupsOfMoment } from "../../archive/moment.ts";
 import { addParents } from "../../archive/parents.ts";
 import type { Repository } from "../../archive/repository.ts";
@@ -38,7 +39,7 @@ import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
 import { restore } from "../restore/restore.ts";
-import { Undecided, type UndecidedBackup } from "../undecided.ts";
+import { type ProvedBackup, Undecided, type UndecidedBackup } from "../undecided.ts";
 import { Vanished } from "../vanished.ts";
 import type { FaultyBackup } from "../verify_all.ts";
 import { compareWithDatabase, type Comparison } from "./compare.ts";
@@ -115,11 +116,44 @@ export async function testRestore(
   context: TestRestoreContext,
   request: TestRestoreRequest,
 ): Promise<TestRestoreReport> {
-  const { repository, log, now, progress } = context;
+  const { now, progress } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
-  mustNameSome(request.match, "match");
-  const isWanted = matcherOf(request.match);
+  const chosen = await chooseBackups({ ...context, signal }, request, startedAt);
+  const { dropped, kept } = await cleanUp(context, startedAt, signal);
+  const { backups, backupsInAll, outOfReach } = chosen;
+  const run = new TestRestoreRun(context, { backups_in_all: backupsInAll, faulty: outOfReach, dropped, kept });
+  progress.runStarted({ action: "verify", databases: backups.length });
+  try {
+    await forEachParallel(
+      () => backups.entries(),
+      ([number, backup], signal) => run.prove(backup, { number, signal }),
+      { limit: BACKUPS_AT_ONCE, signal },
+    );
+    await run.settle({ signal });
+  } finally {
+    progress.runFinished();
+  }
+  return run.end({ startedAt, backups });
+}
+
+/** The backups that are to be restored, and what has been found out beside them. */
+interface ChosenBackups {
+  backups: BackupOfMoment[];
+  /** How many there are, those that are not in the sample too. */
+  backupsInAll: number;
+  /** Those that the store does not give out. */
+  outOfReach: FaultyBackup[];
+}
+
+/** @throws ArchiveError when there is no backup, or none for a pattern; UsageError when no identity opens one. */
+async function chooseBackups(
+  { repository, seal, log, now, signal }: TestRestoreContext,
+  { match, sample }: TestRestoreRequest,
+  startedAt: Date,
+): Promise<ChosenBackups> {
+  mustNameSome(match, "match");
+  const isWanted = matcherOf(match);
   const outOfReach: FaultyBackup[] = [];
   const onOutOfReach = (database: string, error: StoreError) => {
     const path = repository.locate(error.facts.key ?? repository.root);
@@ -127,93 +161,139 @@ export async function testRestore(
     outOfReach.push({ database, path, finished_at: null, problems: [problem], exit_code: exitCodeOf(error) });
   };
   const all = await Array.fromAsync(backupsOfMoment(repository, { isWanted, onOutOfReach, log, now, signal }));
-  if (all.length + outOfReach.length === 0) throw nothingFound(repository, { patterns: request.match });
-  const chosen = request.sample === undefined ? all : sampleOf(all, request.sample, startedAt);
-  const manifests = chosen.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
-  await requireUnlockable(manifests, context.seal);
-  const { dropped, kept } = await cleanUp(context, startedAt, signal);
-  const undecided = new Undecided({ log });
-  const vanished = new Vanished(context);
-  const report: TestRestoreReport = {
-    ok: false,
-    backups: 0,
-    backups_in_all: all.length + outOfReach.length,
-    documents: 0,
-    leaf_revisions: 0,
-    faulty: outOfReach,
-    undecided: undecided.backups,
-    dropped,
-    kept,
-    left_behind: [],
-    seconds: 0,
-  };
-  progress.runStarted({ action: "verify", databases: chosen.length });
-  try {
-    await forEachParallel(
-      () => chosen.entries(),
-      async ([number, backup], signal) => {
-        const { database, point } = backup;
-        const path = repository.locate(joinKey(point.folder, point.name));
-        const found = { database, path, finished_at: point.finishedAt.toISOString() };
-        if (undecided.isOver) return undecided.noteUntried(found);
-        const name = scratchName(shortRun(context.run), number);
-        try {
-          const outcome = await proveOne({ ...context, signal }, { name, source: database, path, report });
-          // Where a part was written, CouchDB fails at documents: it need not fail at other backups.
-          if (outcome.failure === undefined || outcome.isPart) undecided.noteDecided();
-          if (outcome.failure !== undefined && undecided.take(found, outcome.failure)) {
-            return progress.databaseFinished({ database, ok: false });
-          }
-          report.backups++;
-          report.documents += outcome.documents;
-          report.leaf_revisions += outcome.leafRevisions;
-          if (outcome.problems.length > 0) {
-            report.faulty.push({ ...found, problems: outcome.problems, exit_code: EXIT.partial });
-          }
-          progress.databaseFinished({ database, ok: outcome.problems.length === 0 });
-        } catch (error) {
-          signal.throwIfAborted();
-          if (undecided.take(found, error)) return progress.databaseFinished({ database, ok: false });
-          const noteFault = (failure?: unknown) => {
-            progress.databaseFinished({ database, ok: false });
-            if (failure !== undefined && undecided.take(found, failure)) return;
-            report.backups++;
-            report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
-            // Whether these bytes are its own or those of what it builds on, `verify --all` says.
-            if (error instanceof ArchiveError) {
-              context.findings?.set(keyBelow(repository.prefix, suspect.key), "damaged");
-            }
-          };
-          const { folder, name: manifest, manifest: { run }, finishedAt } = point;
-          const suspect = { database, key: joinKey(folder, manifest), run: shortRun(run), finishedAt };
-          const noteExpired = () => progress.databaseFinished({ database, ok: true });
-          await vanished.take(suspect, { noteFault, noteExpired }, { signal });
-        }
-      },
-      { limit: BACKUPS_AT_ONCE, signal },
+  const backupsInAll = all.length + outOfReach.length;
+  if (backupsInAll === 0) throw nothingFound(repository, { patterns: match });
+  const backups = sample === undefined ? all : sampleOf(all, sample, startedAt);
+  const manifests = backups.map(({ point: { folder, name, manifest } }) => ({ manifest, key: joinKey(folder, name) }));
+  await requireUnlockable(manifests, seal);
+  return { backups, backupsInAll, outOfReach };
+}
+
+/** One call of {@linkcode testRestore}: what it works with, and the report that it fills. */
+class TestRestoreRun {
+  readonly #context: TestRestoreContext;
+  readonly #report: TestRestoreReport;
+  readonly #undecided: Undecided;
+  readonly #vanished: Vanished;
+
+  constructor(
+    context: TestRestoreContext,
+    known: Pick<TestRestoreReport, "backups_in_all" | "faulty" | "dropped" | "kept">,
+  ) {
+    this.#context = context;
+    this.#undecided = new Undecided(context);
+    this.#vanished = new Vanished(context);
+    this.#report = {
+      ok: false,
+      backups: 0,
+      documents: 0,
+      leaf_revisions: 0,
+      ...known,
+      undecided: this.#undecided.backups,
+      left_behind: [],
+      seconds: 0,
+    };
+  }
+
+  /** Restores one backup and compares it. Whether it has expired is decided by {@linkcode TestRestoreRun.settle}. */
+  async prove(
+    { database, point }: BackupOfMoment,
+    { number, signal }: { number: number; signal: AbortSignal },
+  ): Promise<void> {
+    const { repository, run } = this.#context;
+    const key = joinKey(point.folder, point.name);
+    const path = repository.locate(key);
+    const found = { database, path, finished_at: point.finishedAt.toISOString() };
+    if (this.#undecided.isOver) return this.#undecided.noteUntried(found);
+    const name = scratchName(shortRun(run), number);
+    let outcome: Outcome;
+    try {
+      outcome = await this.#proveInScratch({ name, source: database, path }, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (this.#undecided.take(found, error)) return this.#finished(database, { ok: false });
+      const noteFault = (failure?: unknown) => {
+        this.#finished(database, { ok: false });
+        if (failure !== undefined && this.#undecided.take(found, failure)) return;
+        this.#report.backups++;
+        this.#report.faulty.push({ ...found, problems: [describeError(error)], exit_code: exitCodeOf(error) });
+        // Whether these bytes are its own or those of what it builds on, `verify --all` says.
+        if (error instanceof ArchiveError) this.#context.findings?.set(keyBelow(repository.prefix, key), "damaged");
+      };
+      const noteExpired = () => this.#finished(database, { ok: true });
+      const suspect = { database, key, run: shortRun(point.manifest.run), finishedAt: point.finishedAt };
+      return await this.#vanished.take(suspect, { noteFault, noteExpired }, { signal });
+    }
+    this.#note(found, outcome);
+  }
+
+  /** Notes what came of a backup that was restored. */
+  #note(found: ProvedBackup, { documents, leafRevisions, problems, failure, isPart }: Outcome): void {
+    const { database } = found;
+    // Where a part was written, CouchDB fails at documents: it need not fail at other backups.
+    if (failure === undefined || isPart) this.#undecided.noteDecided();
+    if (failure !== undefined && this.#undecided.take(found, failure)) return this.#finished(database, { ok: false });
+    this.#report.backups++;
+    this.#report.documents += documents;
+    this.#report.leaf_revisions += leafRevisions;
+    if (problems.length > 0) this.#report.faulty.push({ ...found, problems, exit_code: EXIT.partial });
+    this.#finished(database, { ok: problems.length === 0 });
+  }
+
+  #finished(database: string, { ok }: { ok: boolean }): void {
+    this.#context.progress.databaseFinished({ database, ok });
+  }
+
+  /** Restores a backup into a scratch database, which is dropped whatever comes of it. */
+  async #proveInScratch(place: ScratchPlace, signal: AbortSignal): Promise<Outcome> {
+    const context = { ...this.#context, signal };
+    const { name, source } = place;
+    const scratch = new ScratchDatabase(context, { name, source });
+    await refuseExisting(context, name);
+    try {
+      return await restoreAndCompare(context, place, { onReady: () => scratch.mark({ signal }) });
+    } finally {
+      const error = await scratch.drop();
+      if (error !== undefined) {
+        this.#report.left_behind.push({ database: name, error });
+        context.log.error("scratch database is not dropped", { database: name, error });
+      }
+    }
+  }
+
+  /** Decides which of the backups that could not be restored have expired meanwhile: these are not counted. */
+  async settle(options: { signal: AbortSignal }): Promise<void> {
+    const expired = await this.#vanished.settle(options);
+    this.#report.backups_in_all -= expired;
+  }
+
+  /** The report, which the log gets in short. */
+  end({ startedAt, backups }: { startedAt: Date; backups: readonly BackupOfMoment[] }): TestRestoreReport {
+    const { log, now } = this.#context;
+    const report = this.#report;
+    for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
+    report.ok = report.faulty.length + report.undecided.length + report.left_behind.length === 0;
+    report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
+    const sealed = new Set(
+      backups.flatMap(({ database, point }) => point.manifest.recipients === undefined ? [] : database),
     );
-    const expired = await vanished.settle({ signal });
-    report.backups_in_all -= expired;
-  } finally {
-    progress.runFinished();
+    for (const { database, problems } of report.faulty) {
+      // They name documents.
+      const told = sealed.has(database) ? problems.length : problems;
+      log.error("backup did not come back", { database, problems: told });
+    }
+    this.#undecided.tell();
+    const facts = {
+      backups: report.backups,
+      documents: report.documents,
+      faulty: report.faulty.length,
+      undecided: report.undecided.length,
+      leftBehind: report.left_behind.length,
+    };
+    if (report.ok) log.info("backups came back as they were saved", facts);
+    else log.error("not all backups came back as they were saved", facts);
+    return report;
   }
-  for (const found of [report.faulty, report.undecided]) found.sort((a, b) => a.path < b.path ? -1 : 1);
-  report.ok = report.faulty.length + report.undecided.length + report.left_behind.length === 0;
-  report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  const { backups, documents, faulty: { length: faulty }, left_behind: { length: leftBehind } } = report;
-  const facts = { backups, documents, faulty, undecided: report.undecided.length, leftBehind };
-  const sealed = new Set(
-    chosen.flatMap(({ database, point }) => point.manifest.recipients === undefined ? [] : database),
-  );
-  for (const { database, problems } of report.faulty) {
-    // They name documents.
-    const told = sealed.has(database) ? problems.length : problems;
-    log.error("backup did not come back", { database, problems: told });
-  }
-  undecided.tell();
-  if (report.ok) log.info("backups came back as they were saved", facts);
-  else log.error("not all backups came back as they were saved", facts);
-  return report;
 }
 
 /**
@@ -248,65 +328,78 @@ interface Outcome extends Comparison {
   isPart: boolean;
 }
 
-async function proveOne(
+/** A scratch database, and the backup that is restored into it. */
+interface ScratchPlace {
+  /** The scratch database's name. */
+  name: string;
+  /** The database that was saved, decoded. */
+  source: string;
+  /** The URL of the backup's manifest. */
+  path: string;
+}
+
+async function restoreAndCompare(
   context: TestRestoreContext,
-  { name, source, path, report: whole }: { name: string; source: string; path: string; report: TestRestoreReport },
+  { name, source, path }: ScratchPlace,
+  { onReady }: { onReady: () => Promise<void> },
 ): Promise<Outcome> {
-  const { couch, log, progress, signal } = context;
-  const scratch = new ScratchDatabase(context, { name, source });
-  await refuseExisting(context, name);
-  const startedAt = context.now().getTime();
+  const { couch, log, progress, signal, now } = context;
+  const startedAt = now().getTime();
   // Whether it is finished is told when it was compared.
   const silent = { ...withinRun(progress), databaseFinished() {} };
-  try {
-    const onReady = () => scratch.mark({ signal });
-    const wanted = { database: name, path, noViews: true, allowPlain: true };
-    const report = await restore({ ...context, progress: silent, onReady }, wanted);
-    const archive = await openArchive(await findArchive(context, path, source), { signal });
-    await addParents(archive, context);
-    await unlock(archive, context);
-    const feed = new FeedCheck({ couch, log, signal }, archive);
-    const compared = await compareWithDatabase(archive, {
-      couch,
-      database: name,
-      signal,
-      isUnwritten: unwrittenOf(report),
-      onDocument: (id, revs) => feed.add(id, revs),
-    });
-    const problems = [...problemsOf(report), ...compared.named];
-    const more = compared.differences - compared.named.length;
-    if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
-    const { security = null, revs_limit: limit = null } = archive.origin?.properties ?? {};
-    const isUnset = (setting: "security" | "revs_limit") =>
-      report.lacking.some(({ what, server_failed: hasFailed }) => what === setting && hasFailed === true);
-    if (security !== null && !isUnset("security") && await couch.security(name, { signal }) !== security) {
-      problems.push("the security object differs from the saved one");
-    }
-    if (limit !== null && !isUnset("revs_limit") && await couch.revsLimit(name, { signal }) !== limit) {
-      problems.push("the revisions limit differs from the saved one");
-    }
-    const lost = await feed.result();
-    if (lost !== undefined) problems.push(describeLost(lost));
-    // What CouchDB has failed at hides nothing that is wrong with the rest.
-    const failure = problems.length === 0 ? failureOf(report, compared) : undefined;
-    const isPart = report.leaf_revisions > compared.unread.length;
-    if (failure !== undefined) return { ...compared, problems, failure, isPart };
-    const { documents, leafRevisions } = compared;
+  const wanted = { database: name, path, noViews: true, allowPlain: true };
+  const report = await restore({ ...context, progress: silent, onReady }, wanted);
+  const archive = await openArchive(await findArchive(context, path, source), { signal });
+  await addParents(archive, context);
+  await unlock(archive, context);
+  const feed = new FeedCheck({ couch, log, signal }, archive);
+  const compared = await compareWithDatabase(archive, {
+    couch,
+    database: name,
+    signal,
+    isUnwritten: unwrittenOf(report),
+    onDocument: (id, revs) => feed.add(id, revs),
+  });
+  const problems = [...problemsOf(report), ...compared.named];
+  const more = compared.differences - compared.named.length;
+  if (more > 0) problems.push(`and ${counted(more, "more difference")}`);
+  problems.push(
+    ...await compareSettings(context, { database: name, lacking: report.lacking }, archive.origin?.properties),
+  );
+  const lost = await feed.result();
+  if (lost !== undefined) problems.push(describeLost(lost));
+  // What CouchDB has failed at hides nothing that is wrong with the rest.
+  const failure = problems.length === 0 ? failureOf(report, compared) : undefined;
+  const isPart = report.leaf_revisions > compared.unread.length;
+  if (failure === undefined) {
     log.info("backup was restored for a test", {
       database: source,
-      documents,
-      leafRevisions,
+      documents: compared.documents,
+      leafRevisions: compared.leafRevisions,
       problems: problems.length,
-      durationMs: context.now().getTime() - startedAt,
+      durationMs: now().getTime() - startedAt,
     });
-    return { ...compared, problems, failure, isPart };
-  } finally {
-    const error = await scratch.drop();
-    if (error !== undefined) {
-      whole.left_behind.push({ database: name, error });
-      log.error("scratch database is not dropped", { database: name, error });
-    }
   }
+  return { ...compared, problems, failure, isPart };
+}
+
+/** Which settings that the backup has are others in the database that it was restored into, a sentence each. */
+async function compareSettings(
+  { couch, signal }: TestRestoreContext,
+  { database, lacking }: Pick<RestoreReport, "database" | "lacking">,
+  { security = null, revs_limit: limit = null }: Partial<DatabaseProperties> = {},
+): Promise<string[]> {
+  const problems: string[] = [];
+  // What CouchDB has failed at says nothing of the backup.
+  const isUnset = (setting: "security" | "revs_limit") =>
+    lacking.some(({ what, server_failed: hasFailed }) => what === setting && hasFailed === true);
+  if (security !== null && !isUnset("security") && await couch.security(database, { signal }) !== security) {
+    problems.push("the security object differs from the saved one");
+  }
+  if (limit !== null && !isUnset("revs_limit") && await couch.revsLimit(database, { signal }) !== limit) {
+    problems.push("the revisions limit differs from the saved one");
+  }
+  return problems;
 }
 
 /** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped after it. */

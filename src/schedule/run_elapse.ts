@@ -21,7 +21,7 @@ import { dateInPath, selectTasks } from "../task/selection.ts";
 import { describerFor, type Task } from "../task/task.ts";
 import { noteRefusal } from "./brake.ts";
 import type { Claim } from "./claim.ts";
-import { databasesToRetry, describeFailed, hintForMissing, nextTry, settle } from "./retry.ts";
+import { databasesToRetry, describeFailed, hintForMissing, nextTry, settle, type Settlement } from "./retry.ts";
 
 /** A task whose latest elapse has yet to be run, or resumed. */
 export interface DueTask {
@@ -55,59 +55,116 @@ export async function runElapse(
   { claim, brake }: { claim: Claim; brake?: Brake | undefined },
 ): Promise<ElapseRun> {
   const { task, elapse } = due;
-  const { stop, signal, now, repository } = surroundings;
-  const startedAt = now();
+  const { now, repository } = surroundings;
   const { generation } = claim;
   const log = surroundings.log.with({ task: task.name, elapse });
+  const context = { ...surroundings, log, signal: AbortSignal.any([surroundings.signal, claim.lost]) };
   const folder = new RunFolder(repository, { task: task.name, elapse });
-  const context = { ...surroundings, log, signal: AbortSignal.any([signal, claim.lost]) };
+  const tried = await tryElapse(surroundings, due, { context, folder, claim, brake });
+  if (tried === undefined) return { outcome: "lost" };
+  const { failure } = tried;
+  const earlier = withoutUnselected(tried.earlier, due);
+  const ended = { report: tried.report, earlier, generation, now: now(), error: failure, retryAt: brake?.retryAt };
+  const settled = settle(due, ended);
+  const isReported = await endClaim(claim, settled, log);
+  if (isReported) await remember(context, due, { ...tried, settled });
+  if (settled.kind === "failed") {
+    const { retryAt } = settled;
+    await noteRefusal(folder, failure, { ...context, task, until: retryAt });
+    log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });
+    return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? brakeFor(failure, retryAt) };
+  }
+  if (!settled.report.ok) logGivenUp(log, settled.report);
+  return {
+    outcome: generation === 1 ? "ran" : "resumed",
+    report: settled.report,
+    unreported: isReported ? undefined : true,
+    // The next elapse, which has come, would meet it as well.
+    brake: brake ?? brakeFor(failure, nextTry(1, { now: now(), error: failure })),
+  };
+}
+
+/** What has come of a try, before it is settled what that means for the elapse. */
+interface TriedElapse {
+  /** How this run came out. */
+  report: RunReport;
+  /** How those before it came out together; undefined where there were none, or nobody can tell. */
+  earlier: RunReport | undefined;
+  /** What failed all of it, or what a database was refused so that no further one was tried. */
+  failure: unknown;
+  endedTasks: EndedTask[];
+}
+
+/**
+ * Backs up what there is to back up. Undefined where another run has taken the elapse over.
+ *
+ * @param options.context Is ended with the claim as well; `surroundings` are not.
+ * @throws The reason of an interruption.
+ */
+async function tryElapse(
+  surroundings: RunContext,
+  due: DueTask,
+  { context, folder, claim, brake }: {
+    context: RunContext;
+    folder: RunFolder;
+    claim: Claim;
+    brake: Brake | undefined;
+  },
+): Promise<TriedElapse | undefined> {
+  const { task } = due;
+  const { stop, signal, monitor } = surroundings;
+  const { log } = context;
+  const { generation } = claim;
+  const startedAt = context.now();
   let earlier: RunReport | undefined;
-  let report: RunReport;
-  let failure: unknown;
-  let endedTasks: EndedTask[] = [];
   try {
     earlier = generation === 1 ? undefined : await readEarlier(folder, context);
     if (brake !== undefined) throw brake.error;
-    surroundings.monitor?.begins([task.name]);
+    monitor?.begins([task.name]);
     log.info(generation === 1 ? "elapse is claimed" : "elapse is resumed", { generation });
-    ({ report, ended: endedTasks, refused: failure } = await runDatabases(context, due, { earlier, claim }));
+    const { report, ended, refused } = await runDatabases(context, due, { earlier, claim });
+    return { report, earlier, failure: refused, endedTasks: ended };
   } catch (error) {
     if (stop.aborted || signal.aborted) throw signal.aborted ? signal.reason : stop.reason;
     if (claim.lost.aborted) {
-      surroundings.monitor?.isTakenOver([task.name]);
+      monitor?.isTakenOver([task.name]);
       log.warn("elapse is lost", { error: describeError(claim.lost.reason) });
-      return { outcome: "lost" };
+      return undefined;
     }
-    failure = error;
     const told = describerFor(task)(error);
     const message = brake === undefined ? told : `Not tried, as it would fail like the one before: ${told}`;
-    report = reportFailure(surroundings, due, { error, message, startedAt });
+    const report = reportFailure(surroundings, due, { error, message, startedAt });
+    return { report, earlier, failure: error, endedTasks: [] };
   }
-  const ended = { report, earlier: withoutUnselected(earlier, due), generation, now: now(), error: failure };
-  const settled = settle(due, { ...ended, retryAt: brake?.retryAt });
-  let unreported: true | undefined = true;
+}
+
+/** Says what has become of the elapse, which ends the claim. False where the store does not take it. */
+async function endClaim(claim: Claim, settled: Settlement, log: RunContext["log"]): Promise<boolean> {
   try {
     if (settled.kind === "over") await claim.finish(settled.report);
     else await claim.fail(settled.report, settled.retryAt);
-    unreported = undefined;
-    await rememberRun(context, endedTasks);
-    await noteTold(context, task, report);
-    if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
+    return true;
   } catch (error) {
     // The backups are there all the same. Whoever takes the elapse over finds them complete and reports again.
     log.error("report could not be stored", { error: describeError(error) });
+    return false;
   }
-  if (settled.kind === "failed") await noteRefusal(folder, failure, { ...context, task, until: settled.retryAt });
-  if (settled.kind === "over") {
-    if (!settled.report.ok) logGivenUp(log, settled.report);
-    // The next elapse, which has come, would meet it as well.
-    const found = brakeFor(failure, nextTry(1, { now: now(), error: failure }));
-    const outcome = generation === 1 ? "ran" : "resumed";
-    return { outcome, report: settled.report, unreported, brake: brake ?? found };
+}
+
+/** Notes what later runs go by. This one is reported: it counts even where there is no time for that any more. */
+async function remember(
+  context: RunContext,
+  due: DueTask,
+  { report, endedTasks, settled }: Pick<TriedElapse, "report" | "endedTasks"> & { settled: Settlement },
+): Promise<void> {
+  try {
+    await rememberRun(context, endedTasks);
+    await noteTold(context, due.task, report);
+    if (settled.report.tasks.every((one) => !isWorthRetrying(one))) await noteElapseSaved(context, due, settled.report);
+  } catch (error) {
+    if (!context.signal.aborted) throw error;
+    context.log.warn("what the run has saved is not noted for the next one", { error: describeError(error) });
   }
-  const { retryAt } = settled;
-  log.error("elapse is not saved, and is tried again", { ...describeFailed(settled.report), generation, retryAt });
-  return { outcome: "failed", report: settled.report, retryAt, brake: brake ?? brakeFor(failure, retryAt) };
 }
 
 function brakeFor(error: unknown, retryAt: Date): Brake | undefined {

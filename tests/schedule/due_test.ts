@@ -266,6 +266,20 @@ Deno.test("runScheduled() ends its claim where it cannot be stored what was refu
   }
 });
 
+Deno.test("runScheduled() does not call a report unstored that is stored when the run is interrupted right after it", async () => {
+  await using setup = await setUpScheduled("file://", { a: 1 });
+  const machine = setup.machine("m");
+  const store = storeThatFails(setup.store, (method, key) => {
+    if (method !== "replace" || !key.endsWith("last.json")) return undefined;
+    machine.kill.abort(new InterruptedError("Interrupted by SIGTERM"));
+    return machine.kill.signal.reason;
+  });
+  const report = await runScheduled({ ...machine, repository: new Repository(store, machine.repository) }, [YEARLY]);
+  assertEquals(report.scheduled.map(({ outcome, unreported }) => [outcome, unreported]), [["ran", undefined]]);
+  assertEquals(machine.log.events("error"), []);
+  assertEquals((await setup.json(`${FOLDER}/report.json`)).ok, true);
+});
+
 Deno.test("runScheduled() ends its claim where the report of a run that went well cannot be stored", async () => {
   await using setup = await setUpScheduled("file://", { a: 1, b: 1 });
   const machine = setup.machine("m");

@@ -367,46 +367,7 @@ function toConfig(
       passwordSecret: database.password_secret,
       ...passwordUnset === undefined ? {} : { passwordUnset },
     },
-    tasks: Object.entries(document.task).map(([name, task]) => ({
-      name,
-      cron: task.cron?.text,
-      calendar: task.cron?.calendar,
-      timezone: task.timezone,
-      ...tz === undefined ? {} : { tz },
-      databases: task.databases,
-      exclude: task.exclude,
-      delaySeconds: task.delay,
-      chunk: task.chunk,
-      ...task.chunk_bytes === undefined ? {} : { chunkBytes: task.chunk_bytes },
-      backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
-      attachments: task.attachments,
-      revisions: task.revisions,
-      tombstones: task.tombstones,
-      increments: task.incremental
-        ? {
-          most: task.max_increments,
-          fullEveryDays: task.full_every,
-          ...document.object_lock === undefined ? {} : { lockDays: document.object_lock.days },
-        }
-        : undefined,
-      codec: {
-        compression: task.compression,
-        level: task.compression_level,
-        ...sealFor(task.encrypt_to ?? document.encrypt_to),
-      },
-      parallel: task.parallel,
-      concurrency: task.concurrency,
-      allowEmpty: task.allow_empty,
-      retention: task.retention && {
-        keepLast: task.retention.keep_last,
-        keepWithin: task.retention.keep_within,
-        keepDaily: task.retention.keep_daily,
-        keepWeekly: task.retention.keep_weekly,
-        keepMonthly: task.retention.keep_monthly,
-        keepYearly: task.retention.keep_yearly,
-        grace: task.retention.grace,
-      },
-    })),
+    tasks: Object.entries(document.task).map(([name, task]) => toTask(name, task, { document, tz })),
     bucket: toStoreOptions(document, env),
     aws: toAwsOptions(document, env),
     stateMachine: held(env, STATE_MACHINE_VARIABLE),
@@ -440,6 +401,54 @@ function toConfig(
     warnings: [],
   };
   return Object.keys(relativePaths).length === 0 ? config : { ...config, relativePaths };
+}
+
+function toTask(
+  name: string,
+  task: ConfigDocument["task"][string],
+  { document, tz }: { document: ConfigDocument; tz: string | undefined },
+): Task {
+  const { retention } = task;
+  return {
+    name,
+    cron: task.cron?.text,
+    calendar: task.cron?.calendar,
+    timezone: task.timezone,
+    ...tz === undefined ? {} : { tz },
+    databases: task.databases,
+    exclude: task.exclude,
+    delaySeconds: task.delay,
+    chunk: task.chunk,
+    ...task.chunk_bytes === undefined ? {} : { chunkBytes: task.chunk_bytes },
+    backupOnlyPrevious: task.backup_only_previous ?? task.backup_only_previus ?? false,
+    attachments: task.attachments,
+    revisions: task.revisions,
+    tombstones: task.tombstones,
+    increments: task.incremental
+      ? {
+        most: task.max_increments,
+        fullEveryDays: task.full_every,
+        ...document.object_lock === undefined ? {} : { lockDays: document.object_lock.days },
+      }
+      : undefined,
+    codec: {
+      compression: task.compression,
+      level: task.compression_level,
+      ...sealFor(task.encrypt_to ?? document.encrypt_to),
+    },
+    parallel: task.parallel,
+    concurrency: task.concurrency,
+    allowEmpty: task.allow_empty,
+    retention: retention && {
+      keepLast: retention.keep_last,
+      keepWithin: retention.keep_within,
+      keepDaily: retention.keep_daily,
+      keepWeekly: retention.keep_weekly,
+      keepMonthly: retention.keep_monthly,
+      keepYearly: retention.keep_yearly,
+      grace: retention.grace,
+    },
+  };
 }
 
 /** What TZ says; for the machine's file, where that leads. */

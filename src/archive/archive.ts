@@ -195,7 +195,7 @@ async function readOrigin(folder: OpenFolder): Promise<void> {
   if (found === undefined) return await takeNewestCheckpoint(checkpointsOf(state), folder);
   if ("manifest" in found) return takeManifest(archive, found);
   archive.problems.push({ chunk: found.name, problem: found.error.message });
-  // Those of other runs are of other backups.
+  // Checkpoints of other runs belong to other backups.
   const run = parseManifestName(found.name)?.run;
   const own = run === undefined ? CHECKPOINT_NAME : checkpointName(run);
   await takeNewestCheckpoint(checkpointsOf(state).filter((name) => name === own), folder);
@@ -207,7 +207,7 @@ async function readNamedManifest(
   { archive, state, options }: OpenFolder,
 ): Promise<{ name: string } & (UsableManifest | { error: ArchiveError })> {
   const { store, folder, read } = archive.place;
-  // Its backup may have been deleted since.
+  // What was read before counts only while the manifest is there: its backup may have been deleted since.
   if (read !== undefined && state.objects.has(name)) return { name, ...read };
   try {
     return { name, ...await readManifestOrCopy(store, folder, { ...options, name }) };

@@ -46,7 +46,7 @@ export class Catalog {
     try {
       await this.#repository.store.create([key], bodyOf(entry), options);
     } catch (error) {
-      // All that makes it different from others stands in its name.
+      // An entry of this name is the very same: its name holds all by which entries differ.
       if (!(error instanceof StoreError) || error.facts.code !== "exists") throw error;
     }
     return key;
@@ -79,7 +79,7 @@ export class Catalog {
         const { folder, name } = splitKey(entry.manifestKey);
         const read = await readManifestOrCopy(this.#repository.store, folder, { ...search, name });
         if (shortRun(read.manifest.run) === entry.run) return { entry, ...read };
-        // What is called manifest.json may have been replaced by that of another run; what has a name of its own may not.
+        // A manifest.json may have been replaced by that of another run. A manifest with a name of its own may not.
         if (name === MANIFEST_NAME) continue;
         const copied = await this.#copyOf(entry, search);
         if (copied !== undefined) return copied;

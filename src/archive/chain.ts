@@ -105,7 +105,7 @@ async function placeOf(
   const above = parts.length - own.length;
   if (above <= 0) return { store, folder: joinKey(...own.slice(0, -above), ...parts), name };
   if (openStore === undefined) return undefined;
-  // The folder of a copied backup was opened by itself: its parents lie beside it.
+  // The store is the folder of a copied backup itself: its parents lie beside that folder.
   const [scheme = "", rest = ""] = store.url.split("://");
   const steps = rest.split("/");
   if (steps.length <= above) return undefined;
@@ -159,7 +159,7 @@ async function readLink(
 }
 
 /**
- * Why a parent is not sealed as its child is; undefined where it is. No backup goes on from such a one, but whoever
+ * Why a parent is not sealed as its child is; undefined where it is. No backup builds on such a parent, but whoever
  * writes the bucket can name another parent in a manifest, and sealed chunks above would vouch for what is in clear
  * below.
  */
@@ -180,7 +180,7 @@ export async function findGoneChunk(
   options: StoreCallOptions,
 ): Promise<string | undefined> {
   if (wanted.length === 0) return undefined;
-  // As many requests as a listing is, and of a folder on a disk a look at one file and not at all that lie beside it.
+  // One request, as a listing is; but in a folder on a disk it looks at one file, and not at all that lie beside it.
   if (wanted.length === 1) {
     const [{ name, compressed_bytes }] = wanted as [ChunkEntry];
     const found = await store.stat(joinKey(folder, name), options);

@@ -78,13 +78,13 @@ export class CheckpointWriter {
     this.#folder = folder;
     this.#source = source;
     this.#run = shortRun(source.origin.run);
-    // A run that goes on in another process has the same name as before.
+    // A run that goes on in another process has the same id, so it may meet its own filter.
     this.#turn = source.keptFilter === filterName(this.#run, 0) ? 1 : 0;
     this.#nextSaveMs = source.now().getTime() + LEAST_INTERVAL_MS;
     for (const document of source.keptUnreadable ?? []) {
       const known = this.#unreadable.get(document.id)?.documents;
       if (known === undefined) this.#unreadable.set(document.id, { batch: -1, documents: [document] });
-      // Of a document as a whole, and of one revision, once is enough; it may lack several revisions.
+      // A document as a whole is noted once, and so is each revision: it may lack several.
       else if (document.rev !== undefined && known.every(({ rev }) => rev !== undefined && rev !== document.rev)) {
         known.push(document);
       }
@@ -112,7 +112,7 @@ export class CheckpointWriter {
     { ids = [], unreadable = [] }: { ids?: Iterable<string>; unreadable?: readonly UnreadableDocument[] } = {},
   ): void {
     this.#stored.push({ batch, entry });
-    // What is asked for once more is as this batch has found it.
+    // Documents of this batch were asked for once more: what was noted of them before no longer counts.
     if (this.#unreadable.size > 0) {
       for (const id of ids) this.#unreadable.delete(id);
     }
@@ -131,7 +131,7 @@ export class CheckpointWriter {
 
   /** Stores the checkpoint as it is now. */
   async save(options: StoreCallOptions): Promise<void> {
-    // Whoever waits, too, may be ahead when the one before has ended.
+    // A loop, as another caller that waits as well may be the next one to save.
     while (this.#saving !== undefined) await this.#saving.catch(() => {});
     const release = this.#source.hold();
     this.#saving = this.#write(options).finally(() => {
@@ -181,7 +181,7 @@ export class CheckpointWriter {
       chunks: [...kept, ...this.#stored.filter(({ batch }) => batch <= throughBatch).map(({ entry }) => entry)],
     };
     const text = encodeCheckpoint(await sealed(checkpoint));
-    // The filter first, under the name that the stored checkpoint does not use: each names one that is whole.
+    // The filter first, under the name that the stored checkpoint does not use: so each checkpoint names a whole filter.
     if (bytes !== undefined) await this.#store.replace(joinKey(this.#folder, name), bytes, options);
     this.#isTurnUnknown = true;
     await this.#store.replace(joinKey(this.#folder, checkpointName(this.#run)), text, options);
@@ -203,7 +203,7 @@ export class CheckpointWriter {
       const { listing } = await readCheckpoint(this.#store, this.#folder, { ...options, name });
       this.#useOther(listing?.filter?.name);
     } catch (error) {
-      // None is stored, or none from which anybody could resume.
+      // No checkpoint is stored, or none that can be resumed from: any name will do.
       if (!isNotFound(error) && !(error instanceof ArchiveError)) throw error;
     }
   }

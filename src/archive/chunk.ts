@@ -154,7 +154,7 @@ export class CheckedChunk {
           continue;
         }
         const document = await this.#identified(item, { signal });
-        // The reader cannot ask about what has its id after megabytes of content.
+        // The reader has not asked `passOver` about a document whose id comes after megabytes of content.
         const isOpen = item.id === undefined && document.id !== undefined;
         if (!isOpen || options.passOver?.(document.id!) !== true) yield document;
       }
@@ -179,7 +179,7 @@ export class CheckedChunk {
   }
 
   #reader({ onRow, passOver, ...options }: ReadChunkOptions): DocumentReader {
-    // The documents of a chunk that is in no manifest are looked at one by one: who knows who wrote them.
+    // Where no manifest vouches for a chunk, its format is found out, and its documents are looked at one by one.
     const format = this.#place.entry === undefined ? undefined : CHUNK_FORMAT;
     const { survey, isOfLines, salvage } = this.#found;
     const lines = { passLines: survey?.passed, isOfLines, salvage };
@@ -276,14 +276,14 @@ async function readContents(
     let reported = { documents: 0, bytes: 0 };
     for await (const _documents of reader.read()) {
       const { documents, bytes } = reader.counts;
-      // What a line that cannot be read has told of does not count in the end.
+      // Documents of a line that turns out to be unreadable are taken back, so the count may go down.
       const more = Math.max(0, documents - reported.documents);
       onProgress?.({ documents: more, bytes: bytes - reported.bytes });
       reported = { documents: reported.documents + more, bytes };
     }
   } catch (error) {
     if (place.entry !== undefined && isDamage(error)) {
-      // The checksum of the whole says more than the place where decompressing gave up.
+      // That the checksum differs says more than the place at which decompressing gave up.
       checkDigest(place, place.entry, await digest(await openObject(place, { signal })));
     }
     throw asArchiveError(place, error);

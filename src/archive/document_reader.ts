@@ -164,7 +164,7 @@ export class DocumentReader {
           if (!this.#passesOver) {
             const stream = this.#streamInHand();
             yield { ...identity, ordinal: this.#ordinal, stream };
-            // Waits for a piece that is just being taken from the stream; what nobody took is passed over.
+            // Waits for a piece that is just being taken. What is left of the document is passed over below.
             await stream.return(undefined);
           }
           while (await this.#nextOfLarge() !== undefined);
@@ -322,7 +322,7 @@ export class DocumentReader {
     else if (lines.rules.isHistory) this.#replaceEarlier(lines);
     const { isCertain } = lines;
     const broken = lines.end({ holdsDocuments });
-    // Where the first line is all there is, nothing shows that this is a file of lines.
+    // With a first line alone nothing shows that this is a file of lines.
     const isOfFile = !isCertain || this.#lineError instanceof FormatError;
     if (broken !== undefined && isOfFile && !this.#options.salvage) throw this.#lineError;
     if (broken !== undefined) this.#leaveOut(broken);
@@ -346,11 +346,11 @@ export class DocumentReader {
     const isAboutBytes = error instanceof FramingError || error instanceof FormatError;
     const lines = this.#lines;
     if (lines === undefined || !isAboutBytes) throw error;
-    // How it ends tells whether it is as it must be.
+    // A line may be broken on purpose: its end tells whether its writing was stopped and resumed.
     const mayBeStopped = this.#options.salvage === true || lines.rules.resumeMarker !== undefined;
     if (!mayBeStopped && (!lines.isCertain || error instanceof FormatError)) throw error;
     this.#lineError ??= error;
-    // Where in its line that is helps nobody.
+    // The position counts from the line's beginning, which helps nobody.
     lines.break(error.message.replace(/ \(byte \d+\)$/, ""));
     this.#forgetLine();
   }
@@ -553,7 +553,7 @@ export class DocumentReader {
     if (this.#from < 0) return undefined;
     try {
       if (!await this.#nextPiece() && this.#lines === undefined) this.#scanner.finish();
-      // A line that ends within it takes it away.
+      // The line has ended within the document, which is then forgotten.
       if (this.#from < 0) return undefined;
       if (this.#scanner.next() !== Found.DocumentEnd) return this.#ofLarge(this.#piece);
       this.#from = -1;
@@ -583,7 +583,7 @@ export class DocumentReader {
     const { _id, _rev } = readTextMembers(bytes, ["_id", "_rev"]);
     const hasRevision = _rev !== undefined;
     if (_id !== undefined) return { id: _id, hasRevision };
-    // What is no document at all may still stand in a row with an id.
+    // A value that is no document may still stand in a row that has an id.
     const id = this.#rowId();
     if (id === undefined) throw this.#withoutId();
     return { id, lacksId: true, hasRevision };

@@ -72,7 +72,7 @@ export async function findArchive(context: PathContext, path: string, database: 
 
 /**
  * `latest`, a date or an instant, alone or with the name of another database after it: `2026-10-22/orders`,
- * `2026-11-25T18:05Z/orders`. A folder in vain is put into `tried`.
+ * `2026-11-25T18:05Z/orders`. A folder without a backup is put into `tried`.
  */
 async function findDated(
   context: PathContext,
@@ -108,7 +108,7 @@ async function findDated(
       { hint: await suggestHeld(repository, source, context) },
     );
   }
-  // Without prefix, what looks like a date and a name may be the beginning of a key.
+  // Not an error: without a prefix in the config, a date and a name may as well be the beginning of a key.
   tried.push(store.locate(folder));
   return undefined;
 }
@@ -231,7 +231,7 @@ async function holdsBackup({ signal }: PathContext, store: Store, folder: string
 
 /** A single object: a chunk or a file of documents, or the manifest or checkpoint that stands for its whole backup. */
 function placeOfObject({ store, folder, name }: { store: Store; folder: string; name: string }): ArchivePlace {
-  // What is called manifest.json may be the copy of another, and what checkpoint.json is may have become complete.
+  // A manifest.json may be a copy of another manifest, and the backup of a checkpoint.json may be complete by now.
   if (name === MANIFEST_NAME || name === CHECKPOINT_NAME) return { store, folder };
   if (isManifestName(name) || isCheckpointName(name)) return { store, folder, manifest: name };
   return { store, folder, object: name };
@@ -252,5 +252,5 @@ function nothingAt(path: string, tried: readonly string[]): ArchiveError {
   );
 }
 
-/** How a day and a moment are written, for who wrote them in another way, as `yesterday` or `30.11.2026`. */
+/** How a day and a moment are written, for somebody who has tried `yesterday` or `30.11.2026`. */
 const PATHS = '; a day is written "2026-10-22", a moment "2026-11-25T18:05Z", and the newest backup is "latest"';

@@ -134,7 +134,7 @@ async function datesByDatabase(
 ): Promise<Map<string, string[]>> {
   const listDay = async (day: DatedFolder, signal: AbortSignal) => {
     const date = formatDate(day.date);
-    // Of one database each day is looked into: that may hold thousands of others.
+    // For one database each day's folder is looked into, and not listed: it may hold thousands of other databases.
     if (database !== undefined) return { date, names: [database] };
     const found = await Array.fromAsync(listDatabases(repository, day, { signal }));
     return { date, names: found.filter((one) => isOwnFolder(repository, one)).map((one) => one.database) };
@@ -168,13 +168,13 @@ async function lookInto(
     ? await runOfCopy(repository, { folder, signal })
     : undefined;
   const damaged = read.flatMap((one) => "error" in one ? [one.error] : []);
-  // Whose it is will show when the store gives it out again: it must not be what is left of a backup then.
+  // Whose copy it is shows when the store gives it out again. Until then it must stay: it may be all that is left.
   if (copied instanceof ArchiveError && damaged.length === 0) damaged.push(copied);
   const backups: HeldBackup[] = [];
   for (const found of read) {
     if ("error" in found) continue;
     const key = joinKey(folder, found.name);
-    // Where folders were swapped, it must neither count as one of this database nor go as one.
+    // Where folders were swapped, it must neither count as a backup of this database, nor be deleted as one.
     if (found.manifest.database !== database) {
       damaged.push(misplaced(key, { database: found.manifest.database, folderIsOf: database }));
       continue;
@@ -203,7 +203,7 @@ function describe(
   return {
     ...place,
     task,
-    // Not by its run: one that found a link gone has made two backups of the database.
+    // Named by its manifest and not by its run: a run that finds a link gone makes two backups of the database.
     parent: parent === null ? undefined : joinKey(prefix, parent.path),
     isWhole: true,
     chunks: new Map(chunks.map(({ name, compressed_bytes }) => [name, compressed_bytes])),

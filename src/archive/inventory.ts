@@ -78,7 +78,7 @@ async function* findFolders(
 ): AsyncGenerator<DatabaseFolder> {
   const listDay = async (day: DatedFolder, signal: AbortSignal): Promise<DatabaseFolder[]> => {
     const { date } = day;
-    // Of one database each day is looked into: that may hold thousands of others.
+    // For one database each day's folder is looked into, and not listed: it may hold thousands of other databases.
     if (database !== undefined) return [{ database, date, folder: repository.backupFolder({ date, database }) }];
     return await Array.fromAsync(listDatabases(repository, day, { signal }));
   };
@@ -101,7 +101,7 @@ async function lookInto(
   const { store } = repository;
   const { folder } = place;
   const { manifests: listed, pins } = await listManifestsAndPins(store, folder, { signal });
-  // A manifest.json among others is read with all of them: so it is seen whether it is one of theirs.
+  // A manifest.json among others is read with all of them, to see whether it is a copy of one of them.
   const isMixed = listed.some(({ run }) => run === undefined);
   const catalogued = isMixed
     ? []
@@ -113,7 +113,7 @@ async function lookInto(
   return {
     ...place,
     backups: [...catalogued, ...fresh].sort((a, b) => a.finishedAt.getTime() - b.finishedAt.getTime()),
-    // An entry tells no folder: that of a backup in a folder of another spelling would lead to none.
+    // An entry does not name a folder, so it cannot lead to a backup in a folder of another spelling.
     uncatalogued: isOwnFolder(repository, place) ? fresh.filter((entry) => !known.has(identify(entry))) : [],
     damaged: read.flatMap((one) => "error" in one ? [one.error] : []),
     pins: await readPins(store, folder, { runs: pins, signal }),

@@ -15,9 +15,9 @@ import type { StoreCallOptions } from "../store/store.ts";
 import type { Repository } from "./repository.ts";
 import { ifInReach } from "./run_folder.ts";
 
-/** Where more are damaged it is not single backups that are: the list is cut, and says so. */
+/** More than these are no single damaged backups any more: the list is cut, and says so (`is_partial`). */
 const MOST_KEPT = 10_000;
-/** So many, with long names of databases. */
+/** The size of that many, with long names of databases. */
 const MOST_BYTES = 16 << 20;
 
 /**
@@ -31,7 +31,7 @@ export type Finding = "sound" | "damaged";
 
 const schema = z.object({ damaged: z.record(z.string(), z.iso.datetime()), is_partial: z.boolean().optional() });
 
-/** What a store says that does not let this object alone be read: no backup is to fail for that. */
+/** The codes of a store that refuses to give out this object: no backup is to fail for that. */
 const REFUSALS = new Set(["AccessDenied", "EACCES", "EPERM"]);
 
 /**
@@ -56,7 +56,8 @@ export async function readKnownDamage(
 }
 
 /**
- * The same for who deletes: what was kept because of a damaged backup must not go because the list is unreadable.
+ * The same for a command that deletes: what is kept because of a damaged backup must not go because the list cannot be
+ * read.
  *
  * @throws ArchiveError when there is a list and it cannot be used or lacks some; StoreError when the store fails.
  */

@@ -109,7 +109,7 @@ export async function notedAsSaved(
   const last = await lastRunInReach(repository, task, { signal });
   if (last?.saved_until === undefined || new Date(last.saved_until) < at) return undefined;
   const finishedAt = new Date(last.finished_at);
-  // Of a run in rounds it is noted when it was planned.
+  // A run in rounds is noted when it is planned, so the moment may be before its end.
   return finishedAt >= at ? finishedAt : at;
 }
 

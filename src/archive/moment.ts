@@ -131,7 +131,7 @@ async function lastSelection(
       if (!isOutOfReach(error)) throw error;
       problem = { error: describeError(error), hint: error.hint };
     }
-    // What has a report that cannot be used may have another one that can: of a generation.
+    // Where the report cannot be used, that of a generation may have been read in its place.
     if (report === undefined && problem !== undefined) {
       log.warn("report of a run cannot be used: an earlier one, if there is one, says which databases there were", {
         task,
@@ -140,7 +140,7 @@ async function lastSelection(
       });
     }
     const begunAt = new Date(report?.started_at ?? at);
-    // What it found to be gone may have been there at that moment.
+    // A run that began after the moment does not count: what it found to be gone may still have been there.
     if (notAfter !== undefined && begunAt > notAfter) continue;
     const { databases = [], date = "" } = report?.tasks.find((one) => one.task === task) ?? {};
     // A run that could not list the databases tells nothing of them, nor does one whose report cannot be read.

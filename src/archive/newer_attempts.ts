@@ -50,7 +50,7 @@ export async function newerAttempts(repository: Repository, search: AttemptSearc
       if (sentence !== undefined) found.push(sentence);
     }
   } catch (error) {
-    // Who may not read the runs may restore all the same.
+    // A login that may not read the runs may restore all the same.
     if (signal?.aborted === true || !(error instanceof StoreError)) throw error;
     log.warn("whether a later run has failed is not known", { error: describeError(error), hint: error.hint });
   }

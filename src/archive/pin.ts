@@ -32,7 +32,8 @@ export async function storePin(
 }
 
 /**
- * What the pin of a backup says. A pin that cannot be understood, or that the store does not give out, pins all the same: somebody has put it there.
+ * What the pin of a backup says. A pin that cannot be understood, or that the store does not give out, pins all the
+ * same: somebody has put it there.
  *
  * @throws StoreError with code `not_found` where there is none.
  */

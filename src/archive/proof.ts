@@ -69,7 +69,10 @@ export async function storeProof(
   return proof;
 }
 
-/** The last proofs. One that is not what it should be, or out of reach, counts for none. @throws StoreError when the store fails. */
+/**
+ * The last proofs. One that is not what it should be, or out of reach, counts for none. @throws StoreError when the
+ * store fails.
+ */
 export async function readProofs(repository: Repository, options: StoreCallOptions): Promise<Proofs> {
   const [verify, testRestore] = await Promise.all([
     readProof(repository, "verify", options),

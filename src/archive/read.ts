@@ -211,7 +211,7 @@ export async function readManifestOrCopy(
       if (failure instanceof ArchiveError || isOutOfReach(failure)) throw error;
       throw failure;
     });
-    // Two tasks of one run may have saved the database: then the moment tells whose copy it is.
+    // One run may have saved the database for two tasks: then the moment tells whose copy it is.
     const moment = new Date(manifest.stored_at ?? manifest.finished_at).getTime();
     const isCopy = shortRun(manifest.run) === dated.run &&
       Math.floor(moment / 1000) === dated.finishedAt.getTime() / 1000;
@@ -248,8 +248,8 @@ interface Tolerance {
  * All manifests of a folder that stand for backups, the earliest first. Those that cannot be used are told with the
  * reason; those that vanish meanwhile are left out.
  *
- * @param options `state`: the folder's, where it has been looked into. `isTolerant`: for who looks at many backups; who
- * wants the newest hears what the store says, and not that an older one will do.
+ * @param options `state`: the folder's, where it has been looked into. `isTolerant`: for commands that look at many
+ * backups. One that wants the newest must get the store's error, and not an older backup.
  */
 export async function readManifests(
   store: Store,
@@ -271,7 +271,7 @@ async function readListed(
   const runs = new Set(listed.flatMap(({ run }) => run ?? []));
   const isMixed = runs.size > 0;
   return found
-    // Beside others a manifest.json counts only where it is of a run of its own.
+    // Beside other manifests a manifest.json counts only where it is of a run that none of them is of.
     .filter((one) =>
       one.name !== MANIFEST_NAME || !isMixed || ("manifest" in one && !runs.has(shortRun(one.manifest.run)))
     )

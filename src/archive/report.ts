@@ -146,7 +146,7 @@ export function mergeTaskReports(earlier: TaskReport | undefined, later: TaskRep
   const known = new Map(earlier.databases.map((one) => [one.database, one]));
   for (const one of later.databases) {
     const before = known.get(one.database);
-    // Of a backup that it found complete it says less than the run that made it.
+    // The later run found the backup complete: the run that made it has more to say of it.
     const isFound = before?.backed_up_at !== undefined && before.backed_up_at === one.backed_up_at && isSaved(before);
     if (before === undefined || (isSaved(one) && !isFound) || !isSaved(before)) known.set(one.database, one);
   }

@@ -32,7 +32,7 @@ export function generationOutcomeName(generation: number): string {
 
 /** Made when something is read: a run that is no schedule's reads nothing here. */
 const schemas = lazily(() => {
-  // Of a database's report the fields that are added up; all others are this program's own, too, and kept as they are.
+  // Only the fields of a database's report that are added up are checked. All others are kept as they are.
   const outcome = z.looseObject({
     database: z.string(),
     status: z.enum(["complete", "resumed", "failed", "gone"]),

@@ -14,7 +14,7 @@ import { ifInReach } from "./run_folder.ts";
 
 const NAME = "scratch-runs.json";
 const MOST_BYTES = 1 << 20;
-/** Who tests no oftener than that knows what the run before has left. */
+/** How long a run is remembered. Where tests are further apart, what a killed one has left is not recognised. */
 const KEPT_MS = 62 * DAY_MS;
 const MOST_KEPT = 1000;
 

@@ -45,7 +45,7 @@ export function isSealed({ origin, chunks, place }: Pick<Archive, "origin" | "ch
  */
 export async function unlock(archive: Archive, { seal, isOptional, salvage }: UnlockOptions): Promise<void> {
   const { origin, url } = archive;
-  // A file that no manifest names may be sealed whatever it is called.
+  // A file that no manifest names may be sealed even if its name does not say so.
   if (origin !== undefined && !isSealed(archive)) return;
   const identities = await seal?.identities() ?? [];
   archive.identities = identities;
@@ -108,7 +108,7 @@ export function refusePlain(
   { seal, allowPlain = false }: { seal: Seal | undefined; allowPlain?: boolean | undefined },
 ): void {
   if (origin === undefined || origin.recipients !== undefined || allowPlain) return;
-  // A manifest can lie about its database, too; what is found by a database's name lies in a folder of that name.
+  // A manifest can lie about its database, too. The folder cannot: the backup was found by its name.
   const names = [origin.database, decodeDatabase(splitKey(folder).name)];
   if (!names.some((database) => seal?.isExpectedOf({ task: origin.task, database }) === true)) return;
   const subject = `"${url}" is not encrypted`;

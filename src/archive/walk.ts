@@ -100,8 +100,7 @@ export function revisionOf(document: WalkedDocument): string | undefined {
 /** Whether a leaf revision is the mark of a deletion. One that is too large to be held is taken for none. */
 export function isDeleted(document: WalkedDocument): boolean {
   if (!("bytes" in document)) return false;
-  // Most documents have no name that begins so, and none with an escape that could hide it: no member is taken apart
-  // then.
+  // Most documents have no name that begins so, and no escape that could hide one: then members are not taken apart.
   if (!mayBeDeleted(document.bytes)) return false;
   const member = memberSpans(document.bytes).find(({ name }) => name === "_deleted");
   return member !== undefined && document.bytes[member.valueFrom] === LETTER_T;

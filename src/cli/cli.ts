@@ -24,7 +24,7 @@ export async function main(argv: readonly string[], shell: Shell): Promise<numbe
 
 async function dispatch(argv: readonly string[], shell: Shell, onCall: (call: Call) => void): Promise<number> {
   const [name, ...rest] = argv;
-  // What is asked of a command is told of it, and not of all.
+  // `help backup` and `backup --help` are the same.
   const about = name === "help" ? rest.find((word) => !word.startsWith("-")) : undefined;
   if (about !== undefined && about !== "help") return await dispatch([about, "--help"], shell, onCall);
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {

@@ -266,7 +266,7 @@ export function parseCall(command: Command, argv: readonly string[], shell: Shel
       hint: `Usage: ${usageLines(command).join(", or ")}`,
     });
   }
-  // Of too few operands the config would be taken for the last one, and the last one for a config that is not last.
+  // With an operand missing, the config stands in its place; with the config not last, an operand in the config's.
   const isLast = configPath !== undefined && configPath !== parsed.flags.config;
   const seemsConfig = (operand: string) => /\.ya?ml$/i.test(operand);
   const isSure = configPath !== undefined && (!isLast || seemsConfig(configPath));

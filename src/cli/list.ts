@@ -185,7 +185,7 @@ export function describeBackups(
   }
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
   const isPinned = backups.some(({ kept }) => kept);
-  // Who has asked for locks sees that there are none.
+  // Locks were asked for, so it is shown that there are none.
   const hasLocks = backups.some(({ hold }) => hold !== undefined);
   const isShown = new Map([["UNREADABLE", hasUnreadable], ["PINNED", isPinned], ["LOCKED", hasLocks]]);
   const shown = COLUMNS.filter(({ heading }) => isShown.get(heading) ?? true);

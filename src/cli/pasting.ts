@@ -21,7 +21,7 @@ export function completeHints<T>(result: T, configPath: string | undefined): T {
   const complete = (value: unknown, key?: string): unknown => {
     if (typeof value === "string") return key === "hint" ? completeCommands(value, configPath) : value;
     if (Array.isArray(value)) return value.map((item) => complete(item));
-    // What is no plain object, such as a date, has a way of its own to become JSON.
+    // Objects that are not plain, such as dates, become JSON in their own way.
     if (value === null || typeof value !== "object" || Object.getPrototypeOf(value) !== Object.prototype) return value;
     return Object.fromEntries(Object.entries(value).map(([name, below]) => [name, complete(below, name)]));
   };

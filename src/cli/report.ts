@@ -44,7 +44,7 @@ export const command: Command = {
       const { repository, config } = session;
       const data = await readReport({ repository, now, log, signal }, config.tasks, { days });
       if (output === undefined) {
-        // As in a file: what is done to texts for a terminal would change the page, and what it allows by its hash.
+        // Byte for byte: escaping for a terminal would change the scripts that the page allows by their hash.
         if (call.isOn("json")) call.print(data, () => "");
         else call.shell.stdout.write(formatReportPage(data));
         return EXIT.ok;

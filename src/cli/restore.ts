@@ -93,10 +93,9 @@ export const command: Command = {
 
   afterInterruption(call, { startedAt }) {
     if (call.isOn("dry-run")) return "Nothing was written";
-    // Of all databases the same command goes on, where it is told the moment.
     const [first = "", second = ""] = call.operands;
     const [database, path] = call.isOn("all") ? [undefined, first] : [first, second];
-    // Meanwhile another backup may be complete, and be the latest.
+    // Another backup may be complete, and be the latest, when the command is run again.
     const moment = formatInstant(startedAt.toISOString());
     const words = [...database === undefined ? ["--all"] : [database], path.replace(/^latest(?=$|\/)/, moment)];
     if (database !== undefined || call.isOn("into-existing")) words.push("--into-existing");

@@ -87,7 +87,7 @@ export async function withSurroundings<T>(
   const opened = await openConfigLog({ loki, caFiles }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
-    // The command's own output says it; a program that reads JSON lines has no use for that output.
+    // A person reads these in the command's output, which a program that reads JSON lines does not look at.
     onlyForSinks: format === "json" ? undefined : toldAtTheEnd(call),
     ...looks,
     journal,

@@ -36,7 +36,7 @@ export const command: Command = {
     }
     return await withSession(call, async (session) => {
       const request = { database, path, id, rev: call.text("rev") };
-      // As JSON the document would have to be parsed, and its numbers with it: so what is known of it, on its own.
+      // With --json only what is known of the document: to be a part of that, it would have to be parsed, numbers too.
       const isQuiet = call.isOn("json");
       const shown = await session.show(
         request,

@@ -98,7 +98,7 @@ async function findCandidates(
   selections: readonly TaskSelection[],
 ): Promise<Candidate[]> {
   const places = selections.flatMap(({ task, databases }) => databases.map(({ database }) => ({ task, database })));
-  // Those whose attachments are saved are what there is to find out about, and CouchDB's own have none.
+  // First databases whose attachments are saved, as these are what is tried here; CouchDB's own last: they have none.
   const rank = ({ task, database }: { task: Task; database: string }) =>
     Number(!task.attachments) + 2 * Number(database.startsWith("_"));
   places.sort((a, b) => rank(a) - rank(b));
@@ -129,7 +129,7 @@ function rowsOf(text: string, database: string): BulkGetAnswer["results"] {
   try {
     ({ results } = JSON.parse(text) as { results?: unknown });
   } catch {
-    // Something else than an object, or cut off.
+    // It is not JSON, or cut off.
   }
   if (Array.isArray(results)) return results as BulkGetAnswer["results"];
   const reason = "it is not what CouchDB answers, or not whole";

@@ -63,7 +63,7 @@ export async function checkStoreProperties(context: CheckStoreContext): Promise<
     if (!ok) log.error("store lacks a property that backups cannot do without", facts);
     else if (!held) log.warn("store lacks a property", { ...facts, instead: property.instead });
     else log.info("store has a property", facts);
-    // Backups that run from now on must know. One that could not be run is not lost.
+    // Runs read this note. A question that could not be put (`ok` is false) has shown nothing.
     if (property.property === "create_race" && !held && ok) await note();
   }
   return { ok: properties.every(({ ok }) => ok), store: store.url, server: store.server, properties };

@@ -140,7 +140,7 @@ async function compareDiffering(
     if (sums.differs(id)) visit(id, leaves);
   };
   const before = new IdSet({ capacity: sums.documents });
-  // Where they are few they need not be read once more.
+  // If they are few, they are kept, and not read a second time.
   let kept: [id: string, leaves: string][] | undefined = [];
   await from.read(ofDiffering((id, leaves) => {
     before.add(stateOf(id, leaves));

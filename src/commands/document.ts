@@ -297,7 +297,7 @@ export async function findDocument(
     } catch (error) {
       const problem = explainUnusable(error);
       if (problem === undefined) throw error;
-      // Also where the store does not tell whether it has expired: what was found of the others is not given up for that.
+      // Also where the store does not tell whether it has expired: what the other backups have is told all the same.
       const noteFault = () => void found.problems.push({ finished_at: at, problem });
       await vanished.take(backup, { noteFault }, { signal });
     }

@@ -95,14 +95,14 @@ export class FeedComparison {
     }
     if (this.#suspects.size === 0) return undefined;
     const lost = new Set<string>();
-    // Most of many were changed while the feed was listed.
+    // Where there are many, most were changed while the feed was listed, and need not be read.
     if (this.#suspects.size > DOCUMENTS_AT_ONCE) await this.#dropChanged(this.#suspects);
     const ids = [...this.#suspects.keys()];
     for (let from = 0; from < ids.length; from += DOCUMENTS_AT_ONCE) {
       const asked = ids.slice(from, from + DOCUMENTS_AT_ONCE);
       for (const row of await this.#readLeaves(asked)) if (!this.#backup.isSeen(row)) lost.add(row.id);
     }
-    // Only now: what was changed before it was read is in the feed.
+    // After the reading: a document that was changed before it was read is in the feed by now.
     if (lost.size > 0) await this.#dropChanged(lost);
     if (lost.size === 0) return undefined;
     const named = [...lost].sort();

@@ -25,7 +25,7 @@ export interface Credential {
 export interface Authority extends Credential {
   /** Whose authority. */
   server: keyof CaFiles;
-  /** Whether the config names it as a file beside itself: then it is there for who reads the config in place. */
+  /** Whether the config names it as a file beside itself: a service that reads the config in place finds it there. */
   isBeside: boolean;
 }
 

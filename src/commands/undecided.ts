@@ -102,7 +102,7 @@ export class Undecided {
       tried,
     });
     const { database, path } = backup;
-    // What it is a backup of may be sealed.
+    // The backup may be sealed, and the error name a document.
     const told = describeDiscreetly(error);
     if (tried) this.#log.error("backup could not be looked at", { database, path, error: told, hint });
   }

@@ -109,7 +109,7 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
 }
 
 /**
- * The same for who looks at many, and knows better what to say of it.
+ * The same for a caller that looks at many backups, and decides itself what is to be said of each.
  *
  * @returns `tell`: says in the log what was found. `damagedParents`: the paths of those that it builds on, and of which
  * bytes are damaged.
@@ -224,7 +224,7 @@ async function verifyChunks(
   const { quick, isLocked, signal, onDamaged } = context;
   // The chunks of format 1 have ranges, which cannot overlap unnoticed.
   const isOfRanges = archive.entries.some(hasRange);
-  // A backup and those that it goes on from hold states of the same documents; each by itself holds one of each.
+  // Compared within each backup alone: its parents hold earlier states of the same documents.
   const isUnread = quick || isLocked || isOfRanges || archive.kind !== "complete";
   const repeats = isUnread ? undefined : RepeatCheck.of(archive);
   report.ids_compared = repeats !== undefined;

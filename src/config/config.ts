@@ -219,7 +219,7 @@ export function isRemote(name: string): boolean {
   return /^s3:\/\//i.test(name) || name.startsWith("arn:");
 }
 
-/** For who has no config yet. */
+/** For somebody who has no config yet. */
 const EXAMPLE = `"${PROGRAM_NAME} help" shows a config of six lines`;
 
 async function readConfigFile(
@@ -259,7 +259,7 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   const placeOf = findPlaces(text);
   const { document, unset } = substitute(written, env);
   const merges = findMergeKeys(written);
-  // All else that is found depends on what they stand for.
+  // Nothing else is checked: it would depend on the keys that a merge key stands for.
   if (merges.length > 0) throw asError(merges, { file, placeOf, written, env });
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
@@ -457,7 +457,7 @@ function zoneIn({ TZ: tz }: Environment): string | undefined {
   try {
     return realpathSync(LOCAL_TIME);
   } catch {
-    // It is none, or is not to be read: the task that needs it says so.
+    // It is no link, or may not be read: a task that needs the zone says so.
     return tz;
   }
 }

@@ -108,7 +108,7 @@ async function amendReport(
   const { task, elapse } = due;
   const earlier = await folder.readReport({ signal }) ?? (await folder.readNewestGeneration({ signal }))?.report;
   if (claim !== undefined && earlier === undefined && isPart) {
-    // What an interrupted run has not reached is not known to this one: only a whole run ends such an elapse.
+    // What the interrupted run had still to save is not known: only a run of all databases can end its elapse.
     return undefined;
   }
   const ofTask = { ...report, tasks: [withError(part, { earlier, isPart })] };

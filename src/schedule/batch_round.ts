@@ -102,7 +102,7 @@ export async function backupBatch(
         noteFailure(place, database, error.message);
         continue;
       }
-      // What is done is not done again: the next call begins with the one that may heal.
+      // What this call has done is kept: it ends here, and the next one begins with the database that failed.
       if (isFirst) throw error;
       break;
     }

@@ -83,7 +83,7 @@ export async function claimElapse(
   const { store, times, signal } = context;
   const { holder, generation } = claim;
   const { settleMs } = times;
-  // Before the claim: what fails after it leaves a claim that nobody holds.
+  // Read before the claim is made: a failure after that would leave a claim that nobody holds.
   const earlierRuns = await readEarlierRuns(store, { folder, generation }, { signal });
   if (!await createClaim(store, { folder, generation }, { holder, settleMs, signal })) return undefined;
   return new Claim(folder, { ...claim, earlierRuns }, context);
@@ -155,14 +155,15 @@ export async function storeFailure(
   { report, ...sign }: Omit<Sign, "state"> & { report: RunReport } & StoreCallOptions,
 ): Promise<void> {
   const { signal } = sign;
-  // First what there is to try again, then that it may be tried.
+  // First the outcome, by which a retry knows what has failed, and then the sign that allows the retry.
   await store.replace(joinKey(place.folder, generationOutcomeName(place.generation)), jsonBytes(report), { signal });
   await storeSign(store, place, { ...sign, state: "failed" });
 }
 
 /**
- * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Whoever
- * holds it disposes of it in a `finally`: of a claim that nobody ends everybody believes for ever that its run lives, and its process never ends.
+ * An elapse that is ours. It shows that its run lives until it is finished, failed, released or lost. Whoever holds it
+ * disposes of it in a `finally`: the heartbeats of a claim that nobody ends go on for ever, so that everybody believes
+ * that its run lives, and the process does not end.
  */
 export class Claim implements AsyncDisposable {
   /** Which run of the elapse this is, from 1. */
@@ -247,7 +248,7 @@ export class Claim implements AsyncDisposable {
    */
   async release(): Promise<void> {
     await this.#stopBeating();
-    // Where the store overwrites claims, the heartbeat is the other run's by now.
+    // The run that has taken over writes the heartbeat by now, where the store overwrites claims.
     if (this.#lost.signal.aborted) return;
     try {
       await this.#show("stopped", AbortSignal.timeout(RELEASE_TIMEOUT_MS));
@@ -271,7 +272,7 @@ export class Claim implements AsyncDisposable {
 
   /** @returns Whether the elapse is still ours. */
   async #beatOnce(): Promise<boolean> {
-    // A process that was stopped has not waited for the store: what it asked is answered when it goes on.
+    // Time in which the process is stopped does not count: answers that came meanwhile are there when it goes on.
     const deadline = timeoutAwake(this.#context.times.heartbeatMs);
     const ended = withGrace(this.#ended.signal, LAST_BEAT_MS);
     try {

@@ -21,8 +21,8 @@ import { describeFailed, hintForMissing, REFUSED_PAUSE_MINUTES } from "./retry.t
 import { type Brake, type DueTask, reportFailure, runElapse } from "./run_elapse.ts";
 
 /**
- * What the last try of a program that looks again and again was refused with, and when. Tasks that are due minutes after
- * each other would else each have a password refused, and the login locked out at this address.
+ * With what, and when, the service was last refused. Without it each of the tasks that are due minutes after each other
+ * would try the refused password again, and CouchDB would lock the login out at this address.
  */
 export interface KeptRefusal {
   last: { error: unknown; at: Date } | undefined;
@@ -314,7 +314,7 @@ function brakeOf({ refusal, now }: Pick<ScheduledContext, "refusal" | "now">): B
   if (refusal?.last === undefined) return undefined;
   const { error, at } = refusal.last;
   const retryAt = new Date(at.getTime() + REFUSED_PAUSE_MINUTES * 60_000);
-  // A clock that was set back would make it a long time.
+  // Where the clock was set back since, the pause could become very long.
   return at <= now() && now() < retryAt ? { error, retryAt } : undefined;
 }
 

@@ -100,7 +100,7 @@ export async function readElapse(store: Store, folder: string, options: StoreCal
     if (what === CLAIM) generation = Math.max(generation, Number(number));
   }
   if (generation === 0) return { kind: "free" };
-  // A machine that died amid writing may leave one that is not whole, and a later look may find it out of reach.
+  // A claim may be cut off, where its machine died while writing it, or out of reach: then its holder is unknown.
   const { found: holder } = await ifInReach(readHolder(store, { folder, generation }, options));
   const claimed = modified.get(nameOf(CLAIM, generation))!;
   const beaten = modified.get(nameOf(HEARTBEAT, generation));

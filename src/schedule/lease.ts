@@ -92,7 +92,7 @@ export async function releasingOnFailure<T>(context: LeaseContext, lease: Lease,
   try {
     return await work();
   } catch (error) {
-    // Also where the call's own time is over: nobody else begins before the lease is.
+    // Even if the call's own time is over: otherwise nobody could begin before the lease has run out.
     const lastWords = { ...context, signal: AbortSignal.timeout(LAST_WORDS_TIMEOUT_MS) };
     await releaseLease(lastWords, lease).catch((failure) => {
       context.log.warn("lease could not be released", { error: describeError(failure) });

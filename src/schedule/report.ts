@@ -89,7 +89,7 @@ export async function readReport(
     seen.add(database);
     databases.push(describe(database, entries, { period, runsOf, byDay }));
   }
-  // What was never saved has no entry, and must not be missing from a report for that.
+  // A database that was never saved has no entry in the catalog, and must not be missing from the report.
   const never = new Set(
     [...runsOf.values()].flatMap(({ failed }) => [...failed.keys()]).filter((name) => !seen.has(name)),
   );
@@ -207,7 +207,7 @@ async function wasByHand(
   { at, isByHand }: ReportedRun,
 ): Promise<boolean> {
   if (isByHand || isElapseOf(task, at)) return isByHand;
-  // What is no elapse may have been one, of an earlier schedule.
+  // It may be an elapse of an earlier schedule.
   const folder = repository.runFolder({ task: task.name, elapse: at });
   const { found: holder } = await ifInReach(readHolder(repository.store, { folder, generation: 1 }, { signal }));
   return holder !== undefined && isBegunByHand(holder);
@@ -242,7 +242,7 @@ function missedDays(
     if (elapse === undefined || elapse > period.at) return days;
     const day = Math.floor(elapse.getTime() / DAY_MS);
     if (!begunOn.has(day)) days.push(day - period.first);
-    // One of a day tells: a task may elapse every minute.
+    // One elapse a day is enough: a task may elapse every minute.
     afterMs = (day + 1) * DAY_MS - 1;
   }
 }
@@ -256,7 +256,7 @@ function describe(
   const strip = new CalendarStrip(period.days);
   const [newest] = entries;
   if (newest !== undefined) {
-    // A day before the database was there has lacked nothing.
+    // Days before the database's first backup are not marked.
     const first = entries.at(-1)!.finishedAt.getTime();
     const { late = [] } = runsOf.get(newest.task) ?? {};
     for (const day of late) if ((period.first + day + 1) * DAY_MS > first) strip.mark(day, "l");
@@ -273,7 +273,7 @@ function describe(
     else if (code === "=") byDay.unchanged[day]!++;
     else if (code === "f" || code === "i" || code === "u") byDay.complete[day]!++;
   });
-  // One that has not changed has the documents of those below it, which its own entry does not count.
+  // The entry of an increment counts only what has changed, so the full backup below it is counted.
   const full = entries.find(({ kind }) => kind === "full");
   return {
     database,

@@ -84,7 +84,7 @@ export async function backupRound(
     if (isInterrupted && !hasWholeCall) {
       return { status: "unfinished", cursor: String(chunks), error: null, unchanged: false };
     }
-    // A CouchDB that is silent uses up the time of the call: that is what there is to tell, not how large a chunk is.
+    // Where CouchDB was silent, that is why the time of the call was not enough, and not the size of a chunk.
     const { trouble } = context.couch;
     const met = isInterrupted ? trouble?.error : error;
     if (isTransient(met) && !await brake.pull(met, trouble?.forMs)) throw met;

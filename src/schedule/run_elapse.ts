@@ -79,7 +79,7 @@ export async function runElapse(
     outcome: generation === 1 ? "ran" : "resumed",
     report: settled.report,
     unreported: isReported ? undefined : true,
-    // The next elapse, which has come, would meet it as well.
+    // The next elapse has come already, and would be refused as well.
     brake: brake ?? brakeFor(failure, nextTry(1, { now: now(), error: failure })),
   };
 }
@@ -195,7 +195,7 @@ async function runDatabases(
   const [selection] = selectTasks(names, [task], { startedAt: elapse });
   const options = { resume: claim.generation > 1, resumeRuns: claim.earlierRuns };
   if (failed === undefined) return await runBackup(context, [selection!], options);
-  // One that is not there any more is found to be gone when its turn comes.
+  // Whether a database is gone is found out when its turn comes.
   const part = { ...selection!, warnings: [], listed: undefined };
   if (part.databases.length > 0) return await runBackup(context, [part], options);
   const at = context.now().toISOString();

@@ -100,7 +100,7 @@ export async function readStatus(context: StatusContext, tasks: readonly Task[])
 async function statusOf(context: StatusContext, task: Task): Promise<TaskStatus> {
   const { repository, now, signal } = context;
   const at = now();
-  // A run whose clock was wrong would be the last one, and saved, for as long as it was wrong.
+  // A run that a wrong clock has dated in the future would count as the last one until that date.
   const runs = (await listRuns(repository, task.name, { signal })).filter((run) => !isOfFuture(run.at, at));
   const { complete, unread } = await findComplete(context, runs, task.name);
   const elapse = latestElapse(task, at);
@@ -200,7 +200,7 @@ async function judgeElapse(
   const report = partOf(found, task.name);
   const overdue = latestElapse(task, new Date(at.getTime() - LATE_AFTER_MS));
   const judgement = judge(state, { ...evidence, task, report, overdue });
-  // What had failed is saved by another run: its report is the one that counts.
+  // Another run has saved what this elapse had not: that run's report counts.
   const isSavedByAnother = judgement.state === "saved" && (report === undefined || !isTaskSaved(report));
   if (isSavedByAnother && complete?.report !== undefined) return { report: complete.report, ...judgement };
   return { report: isSavedByAnother ? undefined : report, problem, ...judgement };
@@ -215,7 +215,7 @@ function judge(
     overdue: Date | undefined;
   },
 ): Pick<Judgement, "state" | "retryAt"> {
-  // What somebody has saved by hand since is as good; not what an earlier run has, however late it was over.
+  // A complete run by hand since the elapse is as good. One that began before it is not, however late it ended.
   const isSavedSince = complete !== undefined && isSince(complete, elapse);
   switch (state.kind) {
     case "finished":
@@ -228,7 +228,7 @@ function judge(
       return { state: at.getTime() - state.lastSign.getTime() > DEAD_AFTER_MS ? "died" : "running" };
     case "free":
       if (isSavedSince) return { state: "saved" };
-      // Where elapses follow each other closely the latest one is always young: an earlier one that nobody ran tells.
+      // Where elapses follow each other closely, the latest is never old enough to be late: an earlier one tells.
       if (runs.length > 0 && isMissed(task, overdue, { runs, complete })) return { state: "late" };
       if (at.getTime() - elapse.getTime() <= LATE_AFTER_MS) return { state: "due" };
       return { state: runs.length > 0 ? "late" : "never" };
@@ -283,7 +283,7 @@ async function findComplete(
   for (const run of runs.slice(0, MOST_RUNS)) {
     const { found: report, problem } = await ifInReach(run.read());
     const noted = problem === undefined ? undefined : await notedAsSaved(repository, task, { at: run.at, signal });
-    // Runs after it, which may have failed, have put their own end in the place of its.
+    // Its end is known only of the latest run: later ones, failed ones too, overwrite it with their own.
     if (noted !== undefined) {
       const complete = { at: run.at, finishedAt: run === runs[0] ? noted : run.at, report: undefined };
       return { complete, unread };

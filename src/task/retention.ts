@@ -210,7 +210,7 @@ function applyPolicy(decisions: readonly RetentionDecision[], policy: RetentionP
     for (const [index, decision] of decisions.entries()) {
       if (left === 0) break;
       const one = period(wallOf(decision));
-      // Where there are fewer periods than asked for, the oldest backup stays in place of those that lack.
+      // Where there are fewer periods than asked for, the oldest backup stays for the missing ones.
       const isOldest = index === decisions.length - 1;
       if (one === last && !isOldest) continue;
       protect(decision, name, one === last ? `${name}: the oldest` : `${name}: ${one}`);

@@ -55,7 +55,8 @@ export interface EndedRun {
 }
 
 /**
- * The same for who tells the report first: what the run had is to be remembered when that is done. @throws As `backup`.
+ * The same for a caller that reports first, and calls `rememberRun` with what is returned after that. @throws As
+ * `backup`.
  */
 export async function runBackup(
   context: RunContext,
@@ -124,7 +125,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
     small: () => Math.min(task.parallel, SMALL_FOR_LARGE * window.limit),
     signal: context.signal,
   });
-  // One after the other, each is asked for when its turn comes.
+  // With a delay between databases each is asked for when its turn comes: what is known of it would be old by then.
   if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
@@ -137,7 +138,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       interruption ??= { reason };
     }
     if (interruption !== undefined) {
-      // Those in hand that are away still come back.
+      // The databases in hand still need room when they are back from the store.
       place.leave();
       break;
     }

@@ -83,7 +83,7 @@ export class ChainCheck {
   async result(): Promise<{ lost: ChainLoss; warning: string } | undefined> {
     const { previous, counts, isSealed } = this.#chain;
     const lost = await this.#comparison.result();
-    // Of a purge nobody says what it took.
+    // After a purge nobody can tell which of the missing documents were purged.
     if (lost === undefined || purgesOf(counts.info) !== purgesOf(previous.properties)) return undefined;
     this.#context.log.error("earlier backups lack documents that have not changed since", {
       documents: lost.documents,
@@ -116,7 +116,7 @@ async function readFilters(
       return "a filter of it cannot be used";
     }
   }
-  // Most documents are in the full backup alone.
+  // The full backup comes first, as most documents are in it alone.
   return filters.reverse();
 }
 

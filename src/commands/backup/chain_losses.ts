@@ -61,7 +61,7 @@ export class ChainLosses {
       let chain = listed;
       if (saving.leftover !== undefined) {
         chain = await this.open(saving);
-        // What a run before this one has listed nobody has held against the chain.
+        // The interrupted run did not compare what it had listed: so all is listed again.
         await chain?.lookAtAll();
       }
       const differing = await chain?.result();
@@ -80,7 +80,7 @@ export class ChainLosses {
 
   /**
    * Says what the newest backup of the task has found, a full one, where its run ended before it said so. Of what was
-   * said `last.json` tells, where a run is entered when its report is told; a loss is rather told twice than never.
+   * said `last.json` tells, where a run is entered when its report is told: a loss is told twice rather than never.
    */
   async tellUntold(ofTask: OfTask): Promise<void> {
     const { task, outcome } = this.#chain;

@@ -41,7 +41,7 @@ export class ChunkSize {
     this.#most = chunk ?? (chunkBytes === undefined ? undefined : MOST_DOCUMENTS);
     this.#mostBytes = chunkBytes;
     const documents = doc_count + doc_del_count;
-    // Of little weight: it is what documents are without their histories, and with what nobody reads any more.
+    // A first guess, soon outweighed: `external_bytes` counts no histories, and does count old bodies.
     if (documents > 0 && external_bytes > 0) this.note({ documents: 1, bytes: external_bytes / documents });
   }
 

@@ -75,7 +75,7 @@ export class DocumentCounts {
     this.live = info.doc_count;
     this.expected = info.doc_count + info.doc_del_count;
     const { n, q } = info;
-    // CouchDB 1.x, which has no ranges, says there when it was started.
+    // In CouchDB 1.x, which has no ranges, this is the time at which the server was started.
     this.#createdAt = q === null ? null : info.instance_start_time;
     this.#questions = n === null || n === 1 ? 1 : Math.min(n * (q ?? 1), MOST_QUESTIONS);
   }
@@ -121,7 +121,7 @@ export class DocumentCounts {
       this.hasCopies
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
-    // One alone first: where the login is refused, as many as there are would lock it out at once.
+    // The first one alone: if the login is refused, all of them together would lock it out at once.
     const first = await ask();
     const others = Array.from({ length: Math.min(questions, this.#questions) - 1 }, ask);
     const infos = [first, ...await Promise.all(others)];
@@ -133,7 +133,7 @@ export class DocumentCounts {
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
     const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
     const isPurged = isPurgedSince(purgesOf(before), { info: latest, hasCopies: this.hasCopies });
-    // What one copy knew of a purge is so, though those that lag do not know of it yet.
+    // A purge that one copy has told of has happened, though copies that lag do not know of it yet.
     this.info = this.hasCopies && !isPurged ? { ...latest, purge_seq: before.purge_seq } : latest;
     this.live = Math.max(...infos.map(({ doc_count }) => doc_count));
     this.expected = isPurged ? total : Math.max(this.expected, total);
@@ -266,7 +266,7 @@ export class Completeness {
       }
       if (shortfall === undefined) continue;
       if (this.#listing.mayBeMore && this.#listing.recounted === undefined) {
-        // Before anything is said to be missing: of most databases that large the number is right.
+        // The filter may have erred: all is listed and counted once more before anything is said to be missing.
         await this.#listAgain(storeListed);
         continue;
       }
@@ -291,7 +291,7 @@ export class Completeness {
     this.#listing.open(this.#listing.until);
     await storeListed();
     const { expected } = this.#counts;
-    // All of an increment's feed is little beside all of the database.
+    // The second listing of an increment begins where the first one did, so it is much smaller than the database.
     await this.#turns.take();
     this.#listing.recount(
       this.#before === undefined ? expected : Math.min(expected, 2 * this.#listing.ids + FURTHER_IDS),
@@ -306,7 +306,7 @@ export class Completeness {
   /** Why the listing cannot be all; undefined when nothing speaks against it. */
   async #findShortfall(): Promise<string | undefined> {
     const { couch, signal } = this.#context;
-    // Taken before the listing's end: what was made after it need not be in it.
+    // As it was before the listing's end: documents that were made since need not be listed.
     const { expected } = this.#counts;
     if (this.#counts.isFresh && this.#before === undefined && this.#isAllThere(expected)) {
       this.#counts.noteListed(this.#listing.ids);
@@ -321,7 +321,7 @@ export class Completeness {
     const total = isPurged ? this.#counts.expected : expected;
     if (this.#before !== undefined) {
       const { documents } = this.#before;
-      // Each document that was made since is a row; what was changed shows in no count.
+      // Each document that was made since the last backup must be a row. Changed ones show in no count.
       if (documents + ids + allowance >= total) return undefined;
       return `${counted(ids, "changed document")} are listed, and ${
         formatCount(total - documents)
@@ -406,7 +406,7 @@ export class Completeness {
     let isFirst = true;
     return {
       next() {
-        // Once in any case: what came before, such as the listing of a large database, may have taken all the time.
+        // The first wait is granted in any case: listing a large database may have used up all the time already.
         if (!isFirst && nowMs() + waitMs > endMs) return undefined;
         isFirst = false;
         const now = waitMs;

@@ -198,7 +198,7 @@ export class DatabaseBackup {
       return await this.#keepComplete(leftover, state);
     }
 
-    // Of an incremental task most databases have not changed.
+    // One request will do for most databases of an incremental task: they have not changed.
     await this.#place.claim(this.#task.increments === undefined ? batchesOf(this.#task, found.info) : 1);
     progress.databaseStarted({ database: this.#database, documents: found.info.doc_count });
     const counts = new DocumentCounts(this.#context, this.#database, found);
@@ -264,7 +264,7 @@ export class DatabaseBackup {
     let isStoreAwaited = true;
     stored.then(() => isStoreAwaited = false, () => {});
     const found = await origin;
-    // Of a large one nobody knows yet what it needs.
+    // A large database keeps its room: what it needs is not known yet.
     if (isStoreAwaited && this.#place.isSmall) this.#place.away();
     return found;
   }
@@ -274,7 +274,7 @@ export class DatabaseBackup {
     const opened = await openDatabase(this.#context, this.#database);
     // Before the store has answered: the next database need not wait for that.
     this.#place.away();
-    // Of its failure hears who relies on it.
+    // Whoever relies on it awaits it as well, and gets its failure.
     const found = await newest.catch(() => "it cannot be read");
     await this.#place.claim(1);
     const { couch, now } = this.#context;
@@ -382,7 +382,7 @@ export class DatabaseBackup {
   async #saveFull(saving: Saving, reason: string | undefined): Promise<void> {
     const previous = await (this.#previous ?? this.#whileAway(() => this.#readPrevious()));
     if (reason !== undefined) {
-      // Where changes would never do, there is nothing to be explained.
+      // A task that is never incremental makes full backups without a reason.
       if (this.#task.increments !== undefined) this.#outcome.fullBecause = reason;
       this.#share.say(this.#context.log, reason);
     }
@@ -395,8 +395,8 @@ export class DatabaseBackup {
     });
     const { chunks, unreadable: unread } = stored.done;
     if (unread.length > 0 && sumChunks(chunks).documents === 0) throw this.#nothingReadable(unread);
-    // Before the manifest: who is killed after that resumes nothing, and its successors do not know of this chain any
-    // more.
+    // Before the manifest is stored: a run that is killed after that is not resumed, and later runs build on the new
+    // backup and no longer look at this chain.
     const chainLost = await this.#losses.compare(saving, chain);
     await this.#finishListed(saving, stored, { since: "0", chainLost });
     await this.#warnOfShrinking(previous?.entries ?? [], this.#outcome.manifest!);
@@ -446,7 +446,7 @@ export class DatabaseBackup {
       readOrigin(this.#context, this.#job),
       readFolder(store, this.#folder, { signal }),
     ]);
-    // Where its settings were taken over, nobody has said yet what cannot be read of them.
+    // Settings that were taken over from the last backup were not read, so nothing was noted of them yet.
     if (saving.isKept) this.#noteLacking(found);
     const counts = new DocumentCounts(this.#context, this.#database, found);
     this.#outcome.manifest = undefined;
@@ -510,7 +510,7 @@ export class DatabaseBackup {
       log.warn("it is unknown whether the database was deleted", { error: this.#outcome.describe(failure) });
       return false;
     }
-    // What is no answer of CouchDB's is told as that by the error itself.
+    // A 404 of something else than CouchDB is described by the error itself.
     if (error.facts.error !== "not_found") return false;
     log.error("CouchDB lists the database but does not find it", {
       hint: this.#database.includes("/")

@@ -107,7 +107,7 @@ export class DocumentStorage {
     const kept = leftover?.checkpoint.chunks ?? [];
     if (leftover !== undefined) outcome.status = "resumed";
     place.needs(increment?.page?.pending === 0 ? 1 : batchesOf(task, info));
-    // A count from after the last page would hold documents that need not be listed.
+    // Not after the last page: the count would then include documents that this backup need not have.
     if (counts.hasCopies && increment?.page?.pending !== 0) await counts.look({ signal });
     const origin = originOf(wanted.origin, source);
     const size = new ChunkSize(task, info);
@@ -115,7 +115,7 @@ export class DocumentStorage {
     const { listing, seen } = await this.#list(source, wanted, { size, reach });
     const done = await this.#openCheckpoint(source, { origin, unreadable, listing });
     outcome.stored = done;
-    // What an earlier run has completed must not be taken for what this one leaves if it is killed.
+    // Without a checkpoint of its own, a run that is killed here would seem to have left the older complete backup.
     if (state.manifests.length > 0) await done.save({ signal });
 
     const writer = new ChunkWriter(this.#context, {
@@ -138,15 +138,15 @@ export class DocumentStorage {
     try {
       if (leftover === undefined && increment === undefined) {
         await completeness.awaitFirstPage();
-        // A large one that has waited for nodes has claimed one request alone.
+        // After waiting for nodes a large database has claimed only one request.
         place.needs(batchesOf(task, counts.info));
       }
       const storing = { listing, writer, done, size, reach };
       await this.#storeListed(storing);
-      // What is found by listing again nobody has known of, and others may have begun who relied on that.
+      // Rows that only a second listing finds need requests again, which other databases may be using by now.
       await completeness.await(() => this.#storeListed(storing, { found: () => batchesOf(task, counts.info) }));
       if (completeness.miscount !== undefined) outcome.warn(completeness.miscount);
-      // Where the feed ends, and what the chain before has lost, is asked next.
+      // Two more questions follow: where the feed ends, and what the chain before has lost.
       if (task.increments !== undefined) await place.back();
     } catch (error) {
       await done.saveRest({ signal: AbortSignal.timeout(LAST_SAVE_TIMEOUT_MS) }).catch((lost) =>
@@ -192,12 +192,12 @@ export class DocumentStorage {
     const { couch, log, signal, stop } = this.#context;
     const { task, database } = this.#options;
     const hasIncrements = task.increments !== undefined;
-    // Room for the ids that are to be listed: of an increment few, however large the database is.
+    // Room for the ids that are to be listed. An increment has few, however large the database is.
     const expected = increment?.page === undefined
       ? counts.expected
       : Math.min(counts.expected, increment.page.rows.length + (increment.page.pending ?? 0) + FURTHER_IDS);
     const resumed = await this.#resumedListing(leftover);
-    // Of a run that is resumed without its filter nobody knows what it had seen before.
+    // Where a resumed run has lost its filter, what it had seen before is unknown.
     const newlySeen = () => resumed === undefined ? seenFilter(expected) : resumed.seen;
     const seen = hasIncrements ? newlySeen() : undefined;
     const listing = new Listing(couch, database, {
@@ -205,9 +205,9 @@ export class DocumentStorage {
       signal: AbortSignal.any([signal, stop]),
       chunk: size.isBounded ? () => size.documents : undefined,
       positionsEvery: size.positionsEvery,
-      // Within a request for all nobody resumes.
+      // A single request for all documents cannot be resumed in its middle, so all of them may be sorted.
       reach: () => size.isBounded ? reach.documents : MOST_REACH,
-      // Of a single copy: to ask for documents by quorum would bring nothing later.
+      // Only with a single copy: with several, a read by quorum may return a later state than the feed.
       carries: leftover === undefined && increment === undefined && info.n === 1 && isSmall(info)
         ? { revisions: task.revisions }
         : undefined,
@@ -262,7 +262,7 @@ export class DocumentStorage {
     const storeOne = async (work: Work, signal: AbortSignal, leaveSlot: () => void) => {
       if (inFlight++ === 0 && found !== undefined) place.needs(found());
       reach.begin();
-      // What the feed has brought along tells nothing of how fast requests for documents are.
+      // Documents that came along with the feed took no request of their own to measure.
       const ends = work.batch.carried === undefined ? window.begin() : undefined;
       let hasSlot = true;
       const leave = () => {
@@ -277,13 +277,13 @@ export class DocumentStorage {
         if (ends === undefined) window.pass();
         else ends(bytes);
         size.note({ bytes, documents });
-        // A disk's sync or a store's answer takes its time, in which CouchDB is not to wait for the next request.
+        // Syncing a disk or sending to a store takes time in which CouchDB should already have the next request.
         if (bytes <= MOST_BYTES_BEHIND) leave();
       };
       const stored = await writer.store(work, { signal, onRead, beforeAgain: () => place.back() });
       leave();
       reach.note(sumChunks(stored.map(({ entry }) => entry)).documents);
-      // Its documents are as they were found now: together, as a later run takes all chunks of a batch or none.
+      // All chunks of a batch are noted at once: a later run takes either all of them or none.
       for (const [index, { entry, unreadable }] of stored.entries()) {
         done.add(work.index, entry, { ids: index === 0 ? work.batch.ids() : [], unreadable });
       }
@@ -326,7 +326,7 @@ function chunkNames(
   state: FolderState,
   { run, kept, isShared }: { run: string; kept: readonly ChunkEntry[]; isShared: boolean },
 ): { prefix: string | undefined; nextNumber: number } {
-  // Of a backup's chunks the higher number is the later one, whatever stands before it.
+  // Within a backup the chunk with the higher number is the later one, whatever its prefix.
   if (kept.length > 0) return { prefix: run, nextNumber: state.nextNumber };
   const isEmpty = state.chunks.size === 0;
   return isEmpty && !isShared

@@ -39,7 +39,7 @@ export async function readFeedEnd(
   tail.add(page.rows, page.last_seq);
   const nearer = page.pending === 0 ? tail.rows : undefined;
   if (nearer === undefined) return { expected, overlap: makeOverlap(end) };
-  // What was changed meanwhile is in no chunk yet. The next backup has to find it new, and after the position.
+  // A document that was changed meanwhile is in no chunk yet: its row must stay unknown, and after the position.
   const listed = new Map(rows.map((row) => [row.id, keyOf(row)]));
   const isListed = (row: OverlapRow) => listed.get(row.id) === keyOf(row);
   const known = nearer.rows.filter(isListed);

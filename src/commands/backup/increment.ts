@@ -142,7 +142,7 @@ export async function planIncrement(context: Run, question: IncrementQuestion): 
   const { overlap } = previous.feed!;
   const known = new KnownRows(overlap!);
   const damage = context.damage.read(context.repository, context);
-  // Who waits for it hears of its failure; where the feed has failed before, nobody does.
+  // A failure is thrown where it is awaited. It is not awaited at all where the feed fails first.
   damage.catch(() => {});
   const [base, page] = await allOrNone((signal) => [
     followBase({ ...context, signal }, { ...found, known, damage }),
@@ -291,7 +291,7 @@ export function whyNotAfter(
     options[name] !== wanted[name]
   );
   if (changed.length > 0) return `the last backup was made with other options: ${changed.join(", ")}`;
-  // Each of the recipients has to be able to read the whole chain, and who is none any more nothing of it.
+  // Each recipient must be able to read the whole chain, and a former recipient must not be able to read any of it.
   if (!haveSameRecipients(recipients, others)) {
     if (recipients === undefined) return "the last backup is not sealed";
     return others === undefined
@@ -334,11 +334,11 @@ async function followBase(
   if (broken !== undefined) {
     return `a backup that the last one relies on is not whole, "${broken.path}": ${broken.problem}`;
   }
-  // One without content need not be in the chain: idleness does not make it longer.
+  // An increment without content is left out of the chain, so that an idle database does not make it longer.
   const isEmpty = previous.kind === "incremental" && previous.chunks.length === 0;
   const links = isEmpty ? parents : [own, ...parents];
   const found = await damage;
-  // Of one without content, too: it may be all that was looked at, and it can be no more damaged than its parents.
+  // One without content counts here: it may be the only one that was verified, and it fails with its parents.
   const damaged = [own, ...parents].find(({ path }) => found.has(path));
   if (damaged !== undefined) return `a backup that it would rely on was found damaged, "${damaged.path}"`;
   const look = (one: ChainLink, signal: AbortSignal) => findGoneChunk(one, { signal });
@@ -370,7 +370,7 @@ async function lookAtFeed(
     lostMs: () => turns.lostMs,
   };
   const positionsEvery = Math.min(new ChunkSize(task, counts.info).positionsEvery ?? POSITIONS_EVERY, POSITIONS_EVERY);
-  // As in every listing: so that each position stands after a whole number of rows.
+  // CouchDB counts from the page's end (as in listing.ts), so that each position follows a whole number of rows.
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {
     const startedAtMs = performance.now();

@@ -38,14 +38,14 @@ export function keptSettings(
   if (read === undefined || couchdb.url !== url) return undefined;
   if (is.update_seq === "" || read.update_seq !== is.update_seq) return undefined;
   if (was.n !== 1 || is.n !== 1) return undefined;
-  // Before 3.3 nobody knows whether it is the same database.
+  // Before 3.3 CouchDB does not tell whether the database was deleted and made again.
   if (is.instance_start_time === null || was.instance_start_time !== is.instance_start_time) return undefined;
   if (is.purge_seq === null || was.purge_seq !== is.purge_seq) return undefined;
   const ageMs = now.getTime() - Date.parse(read.at);
   if (ageMs < 0 || ageMs >= MOST_DAYS * DAY_MS) return undefined;
   if (!haveSameRecipients(recipients, wanted) || revs_limit === null) return undefined;
   if (sealed === undefined) return security === null ? undefined : { security, revs_limit, settings_read: read };
-  // It is taken over as it is, and must hold nothing else: who backs up need not be able to open it.
+  // A sealed part is taken over unopened, as this machine need not be able to open it. So it must hold nothing else.
   if (sealed.unreadable.length > 0 || lost !== undefined) return undefined;
   return { security, revs_limit, settings_read: read, sealed };
 }

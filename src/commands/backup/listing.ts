@@ -435,14 +435,14 @@ export class Listing {
   #take({ rows, position, pending }: FeedPage): void {
     const { tombstones, unreadable, increment, keepsEnd, seen, onRow } = this.#options;
     if (this.#recount === undefined && keepsEnd) this.tail.add(rows, position);
-    // Of an answer without a limit only the last piece says what follows.
+    // An answer without a limit says only in its last piece how many rows follow.
     if (position !== undefined) this.hasPending = pending !== undefined;
     let stretch = this.#beginStretch();
-    // Of nearly all databases every document can be read: then no id has to become a text.
+    // In nearly every database all documents can be read: then ids need not be decoded.
     const isUnreadable = (row: ChangesRow) => unreadable.size > 0 && unreadable.has(row.id);
     for (const row of rows) {
       onRow?.(row);
-      // What the backup before has as it is.
+      // The backup before has this very state.
       const isOld = increment !== undefined && increment.known.look(row) === "known";
       if (!isOld) this.#recount?.all.add(row.id);
       if (!isOld && !row.deleted) this.#recount?.live?.add(row.id);
@@ -453,7 +453,7 @@ export class Listing {
       } else if (!this.#knows(hash)) {
         this.ids++;
         this.#note(stretch, hash);
-        // A tombstone of a document that no chunk holds: nothing of this backup could come back to life.
+        // No chunk holds the document that became this tombstone, so without it nothing comes back to life.
         const isPassedOver = row.deleted && !tombstones && !this.#isForgetful && increment === undefined;
         if (!isPassedOver && !isUnreadable(row)) {
           this.#waiting.push(row);
@@ -465,7 +465,7 @@ export class Listing {
         this.#repeated.set(id, { id, revs });
         stretch.hasRepeated = true;
       }
-      // Of a second listing no position counts: what was changed before it need not have been fetched.
+      // Positions of a second listing do not count: documents before them need not have been fetched.
       if (row.position === undefined || this.#recount !== undefined) continue;
       [stretch.position, stretch.documents] = [row.position, this.#documents];
       stretch = this.#beginStretch();
@@ -554,8 +554,8 @@ export class Listing {
       if (lastBatch === undefined || lastBatch > this.#storedThrough) break;
       if (isAligned) settled = index + 1;
     }
-    // Which of the filter's ids belong to some of the stretches nobody knows. Where no batch is stored yet, the first pages
-    // may have had nothing but tombstones, and the batch is still to come.
+    // The filter has the ids of all stretches, and cannot tell which id is of which. Where no batch is stored yet, the
+    // first pages may have had nothing but tombstones, and the batch is still to come.
     if (this.#awaitsOneBatch && (settled < this.#stretches.length || this.#storedThrough < 0)) return;
     for (const { idCount, position, lastBatch } of this.#stretches.splice(0, settled)) {
       for (let index = 0; !this.#awaitsOneBatch && index < idCount; index++) {

@@ -81,7 +81,7 @@ export async function settleOrigin(
     return { info, askedAtMs, origin, lacking: [], isKept: true };
   }
   const at = run.now().toISOString();
-  // The database counts as one request by now: where the login is refused midway, no more of them are than there may be.
+  // One after the other: the database has room for one request now, and each in flight may be one more failed login.
   const { settings, lacking } = await readSettings(run, request.database, { sideBySide: false });
   const isWhole = lacking.length === 0 && info.update_seq !== "";
   const read = isWhole ? { settings_read: { at, update_seq: info.update_seq } } : {};

@@ -114,7 +114,7 @@ export class Outcome {
     if (unreadable === undefined && this.lostSealed !== undefined) {
       return { ...report, chain_lost: { ...lost!, ids: [] }, sealed: this.lostSealed };
     }
-    // Of a backup that was complete already nobody here knows the names.
+    // The names in a backup that was complete already are known to its manifest alone, sealed.
     const part = this.manifest?.sealed ??
       await sealContent({ security: null, unreadable: unreadable ?? [], lost: lost?.ids }, this.#recipients);
     return {

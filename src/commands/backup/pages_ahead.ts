@@ -47,7 +47,7 @@ export class PagesAhead {
   /**
    * The pages that are to be taken together; none at the end. Those after them are asked for meanwhile.
    *
-   * @param options.isSingle One page, and none ahead: for who has to have taken each before the next one comes.
+   * @param options.isSingle One page, and none ahead: where each has to be taken before the next one comes.
    */
   async take({ signal, isSingle }: { signal: AbortSignal; isSingle: boolean }): Promise<readonly FeedPage[]> {
     const { chunk, hasNext } = this.#source;
@@ -55,9 +55,9 @@ export class PagesAhead {
     this.noteRoom();
     const pages = await orAborted(this.#coming ?? this.#read({ isSingle }), signal);
     this.#isAwaited = false;
-    // Where one batch is to hold all, nothing is fetched meanwhile.
+    // Where one batch is to hold all documents, no document is fetched before the last page: nothing to read ahead of.
     this.#coming = !isSingle && chunk !== undefined && hasNext() ? this.#read() : undefined;
-    // One that fails while the caller is busy is reported when it is asked for.
+    // A failure while the caller is busy is thrown when the caller asks for these pages.
     this.#coming?.catch(() => {});
     return pages;
   }
@@ -109,7 +109,8 @@ export class PagesAhead {
     const { chunk, reach } = this.#source;
     const [size, most] = [chunk?.() ?? 0, reach()];
     const documents = countRows(pages) + beside;
-    // All of a batch is stored or nothing, however far that is; and it is not to become two smaller ones.
+    // A batch larger than the reach is filled all the same, as it is stored as a whole; but not beyond its size, which
+    // would make two smaller ones of it.
     return size < most ? documents < most : documents + pages.at(-1)!.rows.length <= size;
   }
 }

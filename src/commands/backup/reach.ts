@@ -35,7 +35,7 @@ export class Reach {
 
   /** Documents are stored that were asked for since it began. */
   note(documents: number): void {
-    // How long they took nobody knows.
+    // Nothing was asked for since, so how long they took is not known.
     if (this.#begunAtMs === undefined) return;
     this.#documents += documents;
     const ms = this.#now() - this.#begunAtMs;

@@ -125,9 +125,9 @@ export class Room {
     }
     let hasLeft = false;
     const set = (requests: number, isAway = false) => {
-      // What of it is still under way when it has failed takes no room for ever.
+      // Where it has failed, work of it that is still under way must not take up room again.
       if (hasLeft) return;
-      // Others may have begun who relied on what it said: it takes what they leave.
+      // Other databases may have begun because it needed less: it moves behind them, and takes what they leave.
       if (one.isLate && !isSmall && requests > one.needs) this.#taken.delete(one);
       one.needs = Math.max(0, requests);
       one.isAway = isAway;
@@ -138,11 +138,11 @@ export class Room {
       this.#signal.throwIfAborted();
       if (!hasLeft && one.needs === 0 && !this.#hasRoomAgain(one)) {
         one.claim ??= Promise.withResolvers();
-        // Where it had been done with asking, large ones that have begun since leave it a request from now on.
+        // Counted as away, so that large databases leave it a request even where it had said that it needs none.
         one.isAway = true;
         await orAborted(one.claim.promise, this.#signal);
       }
-      // What of it is still under way when it has failed asks nothing more.
+      // Where it has failed, work of it that is still under way makes no more requests.
       if (hasLeft) throw new Error("The database is done");
       set(requests);
     };
@@ -183,7 +183,7 @@ export class Room {
     for (const one of this.#taken) {
       if (one.claim === undefined || !this.#hasRoomAgain(one)) continue;
       const { claim } = one;
-      // What it needs it says in a moment.
+      // One request for now; `claim` then sets what it needs.
       Object.assign(one, { needs: 1, isAway: false, claim: undefined });
       claim.resolve();
     }
@@ -212,7 +212,7 @@ export class Room {
     if (small === 0) return true;
     let rest = this.#requests - one.weight() - small;
     for (const other of others) {
-      // It may have begun its requests before small ones had their turns.
+      // Its requests in flight may be from before small databases took turns.
       if (!other.isSmall) rest -= Math.min(other.needs, this.#limitOf(other, { withTurns: false }));
     }
     // Fractions of a request do not add up to the whole.

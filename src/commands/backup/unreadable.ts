@@ -17,7 +17,7 @@ export async function findStillUnreadable(
   const still: UnreadableDocument[] = [];
   for (const id of new Set(previous.map(({ id }) => id))) {
     stop.throwIfAborted();
-    // Of many each with all patience would take hours. How many there are in a row says nothing here.
+    // Many of them, each tried with all patience, would take hours. A row of failures is what is to be expected here.
     const health = { unreadableInARow: 0, knowsUnreadable: still.length > 0 };
     const options = { revisions, attachments, log, health };
     const reader = new BatchReader(couch, database, IdBatch.of([{ id, revs: [] }]), options);

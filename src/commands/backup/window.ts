@@ -102,7 +102,7 @@ export class RequestWindow {
 
   /** How many requests there may be now. */
   get limit(): number {
-    // Nobody waits for the round's end where requests are refused.
+    // A refusal ends the round at once.
     if (this.#failuresSoFar() > this.#failures) this.#end();
     return this.#window.limit;
   }
@@ -115,7 +115,7 @@ export class RequestWindow {
       this.#done++;
       this.#bytes += bytes;
       this.#requestMs += this.#now() - beganMs;
-      // Twice as many: the first ones of a round were begun within the one before.
+      // A round is twice as many, as its first ones were begun in the round before it, with that one's limit.
       if (this.#done >= 2 * this.#window.limit) this.#end();
     };
   }

@@ -75,7 +75,7 @@ export async function restoreAsNew(
     const id = document.id ?? "";
     const from = revisionOf(document);
     if (from === undefined || winners.get(id) !== from) continue;
-    // One that streams is put together: its revision may stand anywhere in it.
+    // A streamed document is held whole, as its revision, which is to be replaced, may stand anywhere in it.
     const bytes = "bytes" in document ? document.bytes.slice() : concat(await Array.fromAsync(document.stream));
     await writeOne({ couch, log, signal }, { database, id, from, bytes }, outcome);
   }
@@ -94,7 +94,7 @@ async function writeOne(
   for (let attempt = 1;; attempt++) {
     const shown = (await couch.newestRevisions(database, [id], { signal })).get(id);
     const onto = shown?.rev;
-    // CouchDB itself puts what has no revision onto the mark of a deletion, and takes one that names the mark for a
+    // Onto a tombstone CouchDB puts a document that names no revision. One that names the tombstone's is refused as a
     // conflict.
     const named = shown?.deleted === true ? undefined : onto;
     const body = new RequestBody("new", [{ id, bytes: withRevision(bytes, named) }]);

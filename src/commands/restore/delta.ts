@@ -95,12 +95,12 @@ export class Delta {
     for (const { id, rev } of written) leaves.set(id, (leaves.get(id) ?? new Set()).add(rev));
     const ids = [...leaves.keys()];
     if (ids.length === 0) return;
-    // Read before anything is awaited: requests are many at a time.
+    // Taken before the first await, as other requests in flight take theirs from the same set.
     const passed = ids.filter((id) => this.#passed.delete(id));
     const shown = await this.#couch.newestRevisions(this.#database, ids, options);
     const lost = passed.find((id) => !shown.has(id));
     if (lost !== undefined) {
-      // Not sent, because it was said to be there.
+      // It was not sent, because CouchDB had said that it is there.
       throw new CouchError(
         `Cannot restore into database "${this.#database}": CouchDB reports document "${lost}" as present but does not return it`,
         { error: "strange_answer", reason: "a document that is said to be there is not", database: this.#database },

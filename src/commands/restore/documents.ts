@@ -139,7 +139,7 @@ export class DocumentRestore {
   finish(): Written {
     const { writer: { failed, failedRevisions: revisions, failedDocuments }, log } = this.#context;
     for (const format of this.#formats) log.info("archive is read", { format });
-    // What was read here is the whole archive, and what was sent here may be its end.
+    // All of the archive was read in this call, but only its end may have been sent: earlier refusals count as well.
     const refused = addRefusals(this.#beginning.refused, { revisions, documents: failedDocuments, first: null });
     const documents = Math.max(0, this.#counts.documents - refused.documents);
     this.#tellUntold();
@@ -181,8 +181,9 @@ export class DocumentRestore {
   }
 
   /**
-   * Writes when there is a slot for it, which one that has failed gives on before the signal tells of that: where a login
-   * is refused, another request would be one failed login more, and CouchDB locks a login out at an address for some.
+   * Writes when there is a slot for it. A request that has failed gives its slot on before the signal fires, so the
+   * failure is looked at here: if the login is refused, each further request is one more failed login, and CouchDB locks
+   * a login out at an address after some.
    */
   async #inTurn(write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     await this.#slots.within(async () => {
@@ -207,7 +208,8 @@ export class DocumentRestore {
     let number = 0;
     for await (const { chunk, checked } of this.#openAll(this.#later.chunks, signal)) {
       const onItsWay = this.#position.begin();
-      // What is written is read all the same: for its design documents, and for what it hides in lower chunks.
+      // A chunk that is written already is read all the same: for its design documents, and for the ids that it hides
+      // in lower chunks.
       const isSent = number >= this.#beginning.chunks || again.has(number);
       number++;
       if (checked !== undefined) {
@@ -298,7 +300,7 @@ export class DocumentRestore {
   ): Promise<void> {
     const { writer, progress, log } = this.#context;
     const { id, rev, ordinal, hasRevision } = document;
-    // One that is written as a new edit is compared with nothing, as others are not.
+    // A document without a revision becomes a new edit: there is nothing to compare it with.
     const delta = hasRevision ? this.#options.delta : undefined;
     const leaf = { id: id ?? "", rev: rev ?? "" };
     let bytes = 0;

@@ -47,7 +47,7 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   const work = async (target: Target, { place, signal }: { place: Place; signal: AbortSignal }) => {
     const makeRoom = async (archive: Archive) => {
       const requests = await claimRoom(place, archive, { signal });
-      // What others have met meanwhile this one need not ask for.
+      // Another database may have been refused while this one waited for its turn.
       if (fatal !== undefined) throw fatal.error;
       return requests;
     };
@@ -64,7 +64,7 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
           shown: request.isDiscreet === true ? told : describeError(error),
         });
       })
-      // Who is there already needs nothing.
+      // A database that is restored already needs no request, and cannot be refused any.
       : restoredBefore(target, request) ?? noteUntried(one, target, fatal);
     outcomes.set(target.to, await restored);
   };
@@ -141,7 +141,7 @@ export function restoredBefore(target: Target, request: FleetRequest): FleetData
   if (!isOurs(target) || note?.done !== true || request.intoExisting === true) return undefined;
   const { documents: restored = 0, at } = note;
   const outcome: FleetDatabase = { ...addressOf(target), status: "already" };
-  // Where it was emptied again after that restore, "restored before" alone would be believed.
+  // Said, as it may have been emptied since: "restored before" alone would be taken for all being there.
   return there >= restored ? outcome : { ...outcome, fewer: { restored, restored_at: at, there } };
 }
 
@@ -159,7 +159,7 @@ export async function restoreTarget(
   const begun = isOurs(target) && target.note?.done === false ? target.note.id : undefined;
   const id = begun ?? crypto.randomUUID();
   context.onBegun?.(id);
-  // Into an empty database nobody has noted anything, most likely.
+  // An empty database most likely has no note yet; null saves the request for it.
   let known: string | null | undefined = isFilled(target) ? undefined : null;
   const store = async (done: boolean, live?: number) => {
     const note = { id, run, database, done, at: now().toISOString(), documents: live, ...done ? { witness } : {} };
@@ -170,7 +170,7 @@ export async function restoreTarget(
   const onWritten = (info: DatabaseInfo) => {
     witness = { created: info.instance_start_time, position: info.update_seq };
   };
-  // A dry run creates nothing that would tell.
+  // A dry run has to look again: it does not try to create the database, which would tell that it is there by now.
   const isMissing = target.isMissing && request.dryRun !== true;
   const report = await restoreOneOfMany({
     ...context,
@@ -186,7 +186,7 @@ export async function restoreTarget(
     path: repository.locate(joinKey(point.folder, point.name)),
     intoExisting: request.intoExisting === true || isOurs(target),
   });
-  // Beside documents of others deletions may win: how many there must be is then not known.
+  // Beside other documents deletions may win, so that the number of live documents is not known.
   const live = request.intoExisting === true ? undefined : report.documents - report.deleted;
   if (request.dryRun !== true && report.ok) await store(true, live);
   return { ...addressOf(target), status: report.ok ? "restored" : "incomplete", report };

@@ -89,7 +89,7 @@ function readFilter({ match, exclude = [] }: FleetRequest): (database: string) =
   mustNameSome(match, "match");
   const isMatched = matcherOf(match);
   const isExcluded = matcherOf(exclude);
-  // A pattern such as ".*" names nobody.
+  // A pattern such as ".*" names no database in particular.
   const isNamed = (database: string) => match?.some((source) => decodeDatabase(source) === database) === true;
   return (database) => {
     if (isExcluded(database)) return false;
@@ -158,7 +158,7 @@ function findSuperseded(
 
 /** Patterns of --match that nothing is restored for: others that match would hide a slip of the pen. */
 function unmetPatterns({ match = [], exclude = [] }: FleetRequest, found: readonly { database: string }[]): string[] {
-  // One that names what is excluded is met by that.
+  // A pattern for a database that is excluded is not unmet.
   const excludes = matcherOf(exclude);
   return match.filter((source) => {
     const pattern = compilePattern(source);

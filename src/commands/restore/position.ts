@@ -116,7 +116,7 @@ export class PositionKeeper {
   #pass(chunk: ChunkOnItsWay): void {
     const number = this.#settled++;
     if (number >= this.#beginning.chunks || this.#leftOut.has(number)) this.#note(number, chunk);
-    // It was written before, or is one of those without a number.
+    // An earlier call has gone past it: it is written, or was left out without its number being kept.
     else if (chunk.isLeftOut) this.#damagedAgain++;
     this.#position.chunks = Math.max(this.#position.chunks, this.#settled);
   }
@@ -125,7 +125,7 @@ export class PositionKeeper {
   #note(number: number, { isLeftOut, refused }: ChunkOnItsWay): void {
     const position = this.#position;
     if (!isLeftOut) {
-      // What was refused of one that is left out is sent once more.
+      // What was refused of a chunk that is left out is not counted, as a later call sends it again.
       if (refused.revisions > 0) position.refused = addRefusals(position.refused, refused);
       if (this.#leftOut.delete(number)) position.leftOut = [...this.#leftOut];
     } else if (this.#leftOut.has(number)) return;

@@ -61,7 +61,7 @@ export async function previewRestore(
     const checked = await openUnlessDamaged(archive, chunk, { signal, salvage, damaged: preview.damaged });
     if (checked === undefined) continue;
     for await (const item of checked.read({ ...later.readOptions(chunk), signal })) {
-      // What a manifest vouches for is as CouchDB has sent it.
+      // Documents of a chunk that a manifest vouches for are as CouchDB sent them: none of them is unusable.
       if (entry !== undefined) continue;
       for (const document of isLarge(item) ? [item] : item) {
         const reason = "bytes" in document ? whyUnusable(document) : await whyLargeUnusable(document);

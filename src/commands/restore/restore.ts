@@ -63,7 +63,7 @@ async function restoreDatabase(begun: BegunRestore, asked: RestoreRequest): Prom
   const missing = isCounted(archive) ? await target.countMissing(written) : 0;
   if (isCounted(archive) && target.info !== undefined) context.onWritten?.(target.info);
   if (properties !== undefined) await target.restoreSettings(properties);
-  // What was made here and got no design document has no views to ask for.
+  // A database that was created here and got no design documents has no views to build.
   const hasNone = created && written.hasDesigns === false;
   const views = request.noViews || hasNone ? 0 : await target.buildViews();
   return reportRestore(context, archive, {

@@ -124,7 +124,7 @@ async function looksUnfinished(
   if (first === undefined || first.entry !== undefined) return false;
   try {
     const chunk = await openChunk(archive, first, { signal, salvage });
-    // Those of others are none that have not finished.
+    // A file of another format is no chunk of this program: no unfinished run has left it.
     if (chunk.format !== CHUNK_FORMAT) return false;
     if (archive.kind === "foreign" || archive.problems.some(({ chunk }) => isManifestName(chunk))) return false;
     for await (const item of chunk.read({ signal })) {

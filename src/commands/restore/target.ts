@@ -152,7 +152,7 @@ export class RestoreTarget {
       const { q = null, n = null, partitioned = false } = properties ?? {};
       this.created = await couch.createDatabase(this.#name, { q, n, partitioned }, { signal });
       if (this.created) log.info("database is created", { q, n, partitioned });
-      // Somebody else has created it since, or this call, whose first answer was lost.
+      // It is there by now: somebody else has created it, or this call has, and the answer was lost.
       else await this.#untilItIsKnown(() => this.#lookAgain(properties, options));
     }
     const ready = options.onReady ?? (async () => void (this.info = await couch.databaseInfo(this.#name, { signal })));
@@ -220,7 +220,7 @@ export class RestoreTarget {
         log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
         return 0;
       }
-      // In a cluster the counts of a moment ago may be told.
+      // A cluster may answer with the counts of a moment ago.
       const deleted = isFilled ? " and marks of deleted ones" : "";
       const reason = `it has ${counted(found, "document")}${deleted}, but ${expected} are expected`;
       const error = new CouchError(`Cannot confirm the restore of "${this.#name}": ${reason}`, {

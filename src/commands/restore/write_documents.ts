@@ -40,12 +40,12 @@ export async function writeDocuments(
     await documents.restoreDocuments();
     await documents.restoreDesigns();
   } catch (error) {
-    // What is damaged stays so: the same once more would end at the same place.
+    // A damaged archive stays damaged: repeating the command would end at the same place.
     const isDamaged = explainUnusable(error) !== undefined;
     const words = [database, pathOf(archive), "--into-existing", ...salvage || isDamaged ? ["--salvage"] : []];
     const what = isDamaged ? "restores what is intact" : "completes it";
     const hint = `${commandLine("restore", words)} ${what}; or delete the database`;
-    // Who marks the database goes on with it, or drops it, by itself.
+    // A caller that has marked the database goes on with it, or drops it, by itself: it needs no hint.
     log.warn("restore ends early: the database holds a part of the archive", onReady === undefined ? { hint } : {});
     throw error;
   } finally {

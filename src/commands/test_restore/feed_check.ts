@@ -56,7 +56,7 @@ export class FeedCheck {
       // A tombstone of a document that was deleted before the full backup began is in none.
       for (const row of rows) if (!row.deleted || this.#held.mayHave(row.id)) comparison.look(row);
     }
-    // Of a purge meanwhile nobody says what it took.
+    // After a purge meanwhile nobody can tell which of the missing documents were purged.
     return await this.#isSame() ? await comparison.result() : undefined;
   }
 

@@ -278,7 +278,7 @@ class TestRestoreRun {
       backups.flatMap(({ database, point }) => point.manifest.recipients === undefined ? [] : database),
     );
     for (const { database, problems } of report.faulty) {
-      // They name documents.
+      // The problems name documents, which a sealed backup keeps from the log.
       const told = sealed.has(database) ? problems.length : problems;
       log.error("backup did not come back", { database, problems: told });
     }
@@ -312,7 +312,7 @@ async function cleanUp(
     await storeScratchRun(repository, { run: shortRun(context.run), at, known: knownRuns }, { signal });
   } catch (error) {
     signal.throwIfAborted();
-    // Only a run that is killed between two requests is then not cleaned up after.
+    // Without the note, only a run that is killed between creating a database and marking it is not cleaned up after.
     log.warn("run is not noted in the store", { error: describeError(error) });
   }
   return cleaned;

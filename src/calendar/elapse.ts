@@ -9,7 +9,7 @@
  */
 import type { Calendar } from "./parse.ts";
 import { type Component, MICROS } from "./reader.ts";
-import { RANGES, type Unit } from "./settle.ts";
+import { RANGES, type Unit } from "./unit.ts";
 import type { TimeZone } from "./time_zone.ts";
 import { WallClock } from "./wall_clock.ts";
 import { type WallTime, weekdayOf } from "./wall_time.ts";

@@ -4,7 +4,7 @@
  */
 import { cronEquivalent, looksLikeCron } from "./cron.ts";
 import { CalendarError, type Component, HINT, MICROS, type Placed, Reader } from "./reader.ts";
-import { RANGES, settle } from "./settle.ts";
+import { RANGES, settle } from "./unit.ts";
 import { readWeekdays } from "./weekdays.ts";
 import { isTimeZone, timeZoneHint } from "./zone_name.ts";
 

@@ -4,7 +4,7 @@
  */
 import { cronEquivalent, looksLikeCron } from "./cron.ts";
 import { CalendarError, type Component, HINT, MICROS, type Placed, Reader } from "./reader.ts";
-import { RANGES, settle } from "./unit.ts";
+import { orderedValues, RANGES } from "./unit.ts";
 import { readWeekdays } from "./weekdays.ts";
 import { isTimeZone, timeZoneHint } from "./zone_name.ts";
 
@@ -144,15 +144,15 @@ function readTimestamp(reader: Reader): Omit<Calendar, "weekdays"> {
 function readDateAndTime(reader: Reader): Omit<Calendar, "weekdays"> {
   const date = readDate(reader);
   const time = readTime(reader);
-  const day = settle(reader, "day", date.day, date.daysFromEnd);
+  const day = orderedValues(reader, date.day, { unit: "day", daysFromEnd: date.daysFromEnd });
   return {
-    year: settle(reader, "year", date.year.map(withCentury)),
-    month: settle(reader, "month", date.month),
+    year: orderedValues(reader, date.year.map(withCentury), { unit: "year" }),
+    month: orderedValues(reader, date.month, { unit: "month" }),
     day,
     daysFromEnd: date.daysFromEnd && day.length > 0,
-    hour: settle(reader, "hour", time.hour),
-    minute: settle(reader, "minute", time.minute),
-    second: settle(reader, "second", time.second),
+    hour: orderedValues(reader, time.hour, { unit: "hour" }),
+    minute: orderedValues(reader, time.minute, { unit: "minute" }),
+    second: orderedValues(reader, time.second, { unit: "second" }),
   };
 }
 

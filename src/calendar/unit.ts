@@ -1,6 +1,6 @@
 /**
- * The values of one unit as systemd keeps them. In: components as they are written. Out: the same in order, without
- * repetitions and within the unit's range, or an error at the place of the one that is not.
+ * The units of a calendar, and their values as systemd keeps them. In: components as they are written. Out: the same in
+ * order, without repetitions and within the unit's range, or an error at the place of the one that is not.
  */
 import { type Component, MICROS, type Placed, type Reader } from "./reader.ts";
 
@@ -17,15 +17,25 @@ export const RANGES: Record<Unit, readonly [from: number, to: number]> = {
   second: [0, 60 * MICROS - 1],
 };
 
-/** Puts the list in systemd's order, without repetitions, and checks it against the unit's range. */
-export function settle(reader: Reader, unit: Unit, list: Placed[], daysFromEnd = false): Component[] {
+/**
+ * A unit's values in systemd's order, without repetitions.
+ *
+ * @param list as they are written
+ * @param options `daysFromEnd`: the list is of days that count back from the end of the month
+ * @throws {CalendarError} where one is outside the unit's range
+ */
+export function orderedValues(
+  reader: Reader,
+  list: Placed[],
+  { unit, daysFromEnd = false }: { unit: Unit; daysFromEnd?: boolean },
+): Component[] {
   const sorted = list.map(trim).sort(compare).filter((each, index, all) =>
     index === 0 || compare(each, all[index - 1]!)
   );
   // Counted from its end, every month has 28 days. systemd takes away three more with each further entry: a slip, but
   // what is accepted here must be accepted by a timer.
   const last = (index: number) => daysFromEnd ? 28 - 3 * index : RANGES[unit][1];
-  return sorted.map((placed, index) => check(reader, unit, placed, last(index), daysFromEnd));
+  return sorted.map((placed, index) => checked(reader, placed, { unit, to: last(index), daysFromEnd }));
 }
 
 function compare(a: Component, b: Component): number {
@@ -39,8 +49,12 @@ function trim({ start, stop, repeat, at }: Placed): Placed {
   return last === start ? { start, repeat: 0, at } : { start, stop: last, repeat, at };
 }
 
-/** @param to the largest value allowed */
-function check(reader: Reader, unit: Unit, placed: Placed, to: number, daysFromEnd: boolean): Component {
+/** @param bounds `to`: the largest value allowed */
+function checked(
+  reader: Reader,
+  placed: Placed,
+  { unit, to, daysFromEnd }: { unit: Unit; to: number; daysFromEnd: boolean },
+): Component {
   const { at, ...component } = placed;
   const { start, stop, repeat } = component;
   const from = RANGES[unit][0];

@@ -4,7 +4,7 @@
  * CouchDB.
  */
 import { type Archive, openArchive, placeOfChunk } from "../archive/archive.ts";
-import { CheckedChunk } from "../archive/chunk.ts";
+import { CheckedChunk, type ChunkPlace } from "../archive/chunk.ts";
 import { explainUnusable } from "../archive/damage.ts";
 import { isLarge } from "../archive/documents.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
@@ -312,27 +312,33 @@ export async function findDocument(
   return found;
 }
 
+/** The leaf revisions of a document in a backup. @param options.known What was found in chunks, by their URLs; grows. */
 async function leavesIn(
   archive: Archive,
   { id, known, signal }: { id: string; known: Map<string, Leaf[]>; signal: AbortSignal },
 ): Promise<Leaf[]> {
   for (const chunk of new LaterStates(archive.chunks).chunks) {
     const place = placeOfChunk(archive, chunk);
-    const name = place.store.locate(place.key);
-    let leaves = known.get(name);
-    if (leaves === undefined) {
-      leaves = [];
-      const checked = await CheckedChunk.open(place, { signal });
-      for await (const item of checked.read({ passOver: (other) => other !== id, signal })) {
-        for (const document of isLarge(item) ? [item] : item) {
-          if (document.id === id) leaves.push({ rev: revisionOf(document) ?? "", deleted: isDeleted(document) });
-        }
-      }
-      known.set(name, leaves);
-    }
+    const url = place.store.locate(place.key);
+    const leaves = known.get(url) ?? await leavesInChunk(place, { id, signal });
+    known.set(url, leaves);
     if (leaves.length > 0) return leaves;
   }
   return [];
+}
+
+async function leavesInChunk(
+  place: ChunkPlace,
+  { id, signal }: { id: string; signal: AbortSignal },
+): Promise<Leaf[]> {
+  const leaves: Leaf[] = [];
+  const checked = await CheckedChunk.open(place, { signal });
+  for await (const item of checked.read({ passOver: (other) => other !== id, signal })) {
+    for (const document of isLarge(item) ? [item] : item) {
+      if (document.id === id) leaves.push({ rev: revisionOf(document) ?? "", deleted: isDeleted(document) });
+    }
+  }
+  return leaves;
 }
 
 /** Lengthens the last state where nothing has changed, or begins another one. */

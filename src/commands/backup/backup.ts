@@ -75,7 +75,7 @@ export async function runBackup(
   const cluster = new ClusterWatch(context.couch, { log: context.log, times: context.clusterTimes });
   const { rest = new Rest(), damage = new KnownDamageOfRun() } = context;
   const infos = new DatabaseInfos(context.couch, { signal: context.signal, freshMs: context.freshMs });
-  const running: Run = { ...context, couchVersion, cluster, rest, damage, infos, fatal: undefined };
+  const running: Run = { ...context, couchVersion, cluster, rest, damage, infos, refusal: { error: undefined } };
   const ended: EndedTask[] = [];
   try {
     for (const selection of selections) ended.push(await backupTask(running, selection, options));
@@ -87,7 +87,7 @@ export async function runBackup(
 }
 
 function endedRun(
-  { run, now, fatal }: Run,
+  { run, now, refusal }: Run,
   { startedAt, ended }: { startedAt: Date; ended: EndedTask[] },
 ): EndedRun {
   const tasks = ended.map(({ report }) => report);
@@ -98,24 +98,45 @@ function endedRun(
     finished_at: now().toISOString(),
     tasks,
   };
-  return { report, ended, refused: fatal };
+  return { report, ended, refused: refusal.error };
 }
 
 async function backupTask(context: Run, selection: TaskSelection, options: BackupOptions): Promise<EndedTask> {
-  const { task, date, databases } = selection;
-  const { rest } = context;
-  const log = context.log.with({ task: task.name });
+  const { task, databases } = selection;
+  const ofTask: Run = { ...context, log: context.log.with({ task: task.name }) };
+  const report = beginReport(ofTask, selection);
+  const startedAt = context.now();
+  await missUnlisted(context, selection, report);
+  context.progress.runStarted({ action: "backup", databases: databases.length });
+  report.databases = await backupDatabases(ofTask, selection, options);
+  context.progress.runFinished();
+  return { selection, report, startedAt };
+}
+
+/** The report of a task of which nothing is backed up yet. */
+function beginReport({ log }: Run, selection: TaskSelection): TaskReport {
+  const { task, date, warnings } = selection;
   const report: TaskReport = { task: task.name, date: formatIsoDate(date), databases: [] };
-  for (const warning of selection.warnings) log.warn("selection", { warning });
+  for (const warning of warnings) log.warn("selection", { warning });
   if (isEmptyByMistake(selection)) {
     report.error = `Task "${task.name}" selects no database`;
     log.error("task selects no database", {
       hint: "Correct its patterns, or set allow_empty: true if that is expected",
     });
   }
-  const startedAt = context.now();
-  await missUnlisted(context, selection, report);
-  context.progress.runStarted({ action: "backup", databases: databases.length });
+  return report;
+}
+
+/**
+ * Backs up the databases of a task, as many at a time as its requests allow.
+ *
+ * @throws The reason of an interruption, once all that was in hand has ended.
+ */
+async function backupDatabases(
+  context: Run,
+  { task, date, databases }: TaskSelection,
+  options: BackupOptions,
+): Promise<DatabaseReport[]> {
   const share = options.isOneOfMany === true
     ? IncrementShare.ofOne(`${context.run} ${databases[0]?.database}`)
     : new IncrementShare(databases.length);
@@ -127,13 +148,14 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
   });
   // With a delay between databases each is asked for when its turn comes: what is known of it would be old by then.
   if (task.delaySeconds === 0) context.infos.expect(databases.map(({ database }) => database));
+  const reports: DatabaseReport[] = [];
   const inHand: Promise<void>[] = [];
   let interruption: { reason: unknown } | undefined;
   for (const [index, { database, pattern }] of databases.entries()) {
     const { needs, isSmall } = openingNeeds(context, task, database);
     const place = await room.enter(needs, { isSmall });
     try {
-      if (interruption === undefined && context.fatal === undefined) await rest.taken(context);
+      if (interruption === undefined && context.refusal.error === undefined) await context.rest.taken(context);
     } catch (reason) {
       interruption ??= { reason };
     }
@@ -142,7 +164,7 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       place.leave();
       break;
     }
-    const one = new DatabaseBackup({ ...context, log: log.with({ database }) }, {
+    const one = new DatabaseBackup({ ...context, log: context.log.with({ database }) }, {
       task,
       database,
       date,
@@ -152,15 +174,14 @@ async function backupTask(context: Run, selection: TaskSelection, options: Backu
       window,
     });
     const saved = saveOne(context, one, { task, options, room }).then(
-      (done) => void (report.databases[index] = done),
+      (done) => void (reports[index] = done),
       (reason) => void (interruption ??= { reason }),
     );
     inHand.push(saved.finally(() => place.leave()));
   }
   await Promise.all(inHand);
   if (interruption !== undefined) throw interruption.reason;
-  context.progress.runFinished();
-  return { selection, report, startedAt };
+  return reports;
 }
 
 /**
@@ -183,7 +204,8 @@ async function saveOne(
   one: DatabaseBackup,
   { task: { delaySeconds }, options, room }: { task: Task; options: BackupOptions; room: Room },
 ): Promise<DatabaseReport> {
-  if (context.fatal !== undefined) return await one.notTried(context.fatal);
+  const { refusal } = context;
+  if (refusal.error !== undefined) return await one.notTried(refusal.error);
   const openedAtMs = performance.now();
   try {
     return await one.run(options);
@@ -191,8 +213,8 @@ async function saveOne(
     if (one.isUnchanged) context.rest.isHardlyOwed(delaySeconds, openedAtMs);
     else context.rest.isOwed(delaySeconds);
     if (one.error !== undefined && isFatalForRun(one.error)) {
-      context.fatal ??= one.error;
-      room.close(new NotTried(context.fatal));
+      refusal.error ??= one.error;
+      room.close(new NotTried(refusal.error));
     }
   }
 }

@@ -69,6 +69,9 @@ export interface Run extends RunContext {
   damage: KnownDamageOfRun;
   /** Properties of databases, asked for together. */
   infos: DatabaseInfos;
-  /** What every further database would meet as well; they are reported as failed without being tried. */
-  fatal: unknown;
+  /**
+   * What every further database would be refused with as well, such as a login: they are reported as failed without being
+   * tried. One for all databases: contexts are copied, this object is not.
+   */
+  refusal: { error: unknown };
 }

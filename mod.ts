@@ -3,8 +3,8 @@
  * when it is imported, nothing is written to the console, and the environment is an argument.
  *
  * Most callers want {@linkcode openSession}: it opens a config and gives a method for each command. The commands
- * themselves are here too, for who brings a {@linkcode CouchClient}, a {@linkcode Store}, a log and signals of its own.
- * Every error that is expected is a {@linkcode ProgramError}; what fails within a run is in the run's report.
+ * themselves are here too, for callers that bring a {@linkcode CouchClient}, a {@linkcode Store}, a log and signals of
+ * their own. Every error that is expected is a {@linkcode ProgramError}; what fails within a run is in the run's report.
  *
  * @example Back up what a config selects, compare a backup with its manifest, and restore it under another name
  * ```ts ignore

@@ -253,8 +253,8 @@ export class Session implements AsyncDisposable {
     try {
       report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
     } finally {
-      // What one that is interrupted has read is known all the same.
-      // Of one that no identity opens, or that the store did not give out, nothing is found.
+      // Also where it is interrupted: what it has read by then is known. A backup that no identity opens, or that the
+      // store does not give out, is not among the findings.
       const isOfAll = request.match === undefined && findings.size >= (report?.backups_in_all ?? Infinity);
       await keepFindings({ findings, isOfAll }, this.#parts);
     }

@@ -90,11 +90,9 @@ export class Room {
   readonly #closed = new AbortController();
   #wake: (() => void) | undefined;
 
-  /**
-   * @param requests How many there may be, now where it is a function.
-   */
-  constructor(requests: number | (() => number), { isShared, small, signal }: RoomOptions) {
-    this.#limit = typeof requests === "number" ? () => requests : requests;
+  /** @param limit How many requests there may be now. */
+  constructor(limit: () => number, { isShared, small, signal }: RoomOptions) {
+    this.#limit = limit;
     this.#isShared = isShared;
     this.#small = small ?? this.#limit;
     this.#signal = signal === undefined ? this.#closed.signal : AbortSignal.any([signal, this.#closed.signal]);

@@ -8,7 +8,7 @@ async function settle(): Promise<void> {
 }
 
 Deno.test("Room.enter() waits until the databases before need fewer requests than there may be", async () => {
-  const room = new Room(4, { isShared: true });
+  const room = new Room(() => 4, { isShared: true });
   const first = await room.enter();
   let second: Awaited<ReturnType<typeof room.enter>> | undefined;
   room.enter().then((place) => second = place);
@@ -27,7 +27,7 @@ Deno.test("Room.enter() waits until the databases before need fewer requests tha
 });
 
 Deno.test("Room.enter() lets a database begin while the one before is written, but no endless number of them", async () => {
-  const room = new Room(1, { isShared: true });
+  const room = new Room(() => 1, { isShared: true });
   const places = [await room.enter()];
   places[0]!.needs(0);
   places.push(await room.enter());
@@ -42,7 +42,7 @@ Deno.test("Room.enter() lets a database begin while the one before is written, b
 });
 
 Deno.test("Room.enter() lets a database begin whose needs are known where there is room for all of them", async () => {
-  const room = new Room(4, { isShared: true });
+  const room = new Room(() => 4, { isShared: true });
   const first = await room.enter(2);
   const second = await room.enter(2);
   let third: Awaited<ReturnType<typeof room.enter>> | undefined;
@@ -54,12 +54,12 @@ Deno.test("Room.enter() lets a database begin whose needs are known where there 
   second.needs(1);
   await settle();
   assertEquals(third?.limit, 2);
-  const narrow = new Room(1, { isShared: true });
+  const narrow = new Room(() => 1, { isShared: true });
   assertEquals((await narrow.enter(2)).limit, 1, "as many as there may be are enough");
 });
 
 Deno.test("Room.enter() lets as many requests of small databases be in flight as there may be of these", async () => {
-  const room = new Room(4, { isShared: true, small: () => 16 });
+  const room = new Room(() => 4, { isShared: true, small: () => 16 });
   const places = [];
   for (let count = 0; count < 8; count++) places.push(await room.enter(2, { isSmall: true }));
   let ninth: Awaited<ReturnType<typeof room.enter>> | undefined;
@@ -80,7 +80,7 @@ Deno.test("Room.enter() lets as many requests of small databases be in flight as
 
 Deno.test("Room.enter() waits for no database that is done, whatever that says of its needs behind its end", async () => {
   for (const isShared of [true, false]) {
-    const room = new Room(1, { isShared });
+    const room = new Room(() => 1, { isShared });
     const first = await room.enter();
     first.leave();
     first.needs(1);
@@ -92,7 +92,7 @@ Deno.test("Room.enter() waits for no database that is done, whatever that says o
 });
 
 Deno.test("Room.enter() takes one database after the other where they are not to overlap", async () => {
-  const room = new Room(4, { isShared: false });
+  const room = new Room(() => 4, { isShared: false });
   const first = await room.enter();
   first.needs(0);
   let isIn = false;
@@ -105,7 +105,7 @@ Deno.test("Room.enter() takes one database after the other where they are not to
 });
 
 Deno.test("Place.claim() lets databases that wait for the store come back, the earlier ones first", async () => {
-  const room = new Room(2, { isShared: true });
+  const room = new Room(() => 2, { isShared: true });
   const enter = async () => await room.enter(1, { isSmall: true });
   const first = await enter();
   const second = await enter();
@@ -131,7 +131,7 @@ Deno.test("Place.claim() lets databases that wait for the store come back, the e
 });
 
 Deno.test("Place.claim() does not wait where the database needs requests already, or is large", async () => {
-  const room = new Room(2, { isShared: true });
+  const room = new Room(() => 2, { isShared: true });
   const first = await room.enter();
   await first.claim(100);
   assertEquals(first.limit, 2);
@@ -142,7 +142,7 @@ Deno.test("Place.claim() does not wait where the database needs requests already
 });
 
 Deno.test("Room.enter() lets a large database begin where it leaves room for those that are away", async () => {
-  const room = new Room(4, { isShared: true });
+  const room = new Room(() => 4, { isShared: true });
   const small: Awaited<ReturnType<typeof room.enter>>[] = [];
   for (let count = 0; count < 5; count++) {
     small.push(await room.enter(1, { isSmall: true }));
@@ -186,7 +186,7 @@ Deno.test("Place.claim() goes on, one after the other, where fewer requests are 
 
 Deno.test("Place.claim() ends where the room is closed, and with its signal", async () => {
   const end = new AbortController();
-  const room = new Room(1, { isShared: true, signal: end.signal });
+  const room = new Room(() => 1, { isShared: true, signal: end.signal });
   const first = await room.enter(1, { isSmall: true });
   first.away();
   const other = await room.enter(1, { isSmall: true });
@@ -195,7 +195,7 @@ Deno.test("Place.claim() ends where the room is closed, and with its signal", as
   await assertRejects(() => waiting, Error, "the login is refused");
   await assertRejects(() => first.claim(1), Error, "the login is refused");
   other.leave();
-  const ended = new Room(1, { isShared: true, signal: end.signal });
+  const ended = new Room(() => 1, { isShared: true, signal: end.signal });
   const away = await ended.enter(1, { isSmall: true });
   away.away();
   await ended.enter(1, { isSmall: true });
@@ -205,7 +205,7 @@ Deno.test("Place.claim() ends where the room is closed, and with its signal", as
 });
 
 Deno.test("Place.claim() of a database that is done asks for nothing, and two claims of one are both admitted", async () => {
-  const room = new Room(1, { isShared: true });
+  const room = new Room(() => 1, { isShared: true });
   const first = await room.enter(1, { isSmall: true });
   first.away();
   const second = await room.enter(1, { isSmall: true });
@@ -240,7 +240,7 @@ function trafficByChance() {
 
 Deno.test("Room lets no more requests of small databases be in flight than there may be, however they come and go", async () => {
   for (const [limit, small] of [[1, 1], [4, 4], [4, 16], [8, 8], [16, 16]] as const) {
-    const room = new Room(limit, { isShared: true, small: () => small });
+    const room = new Room(() => limit, { isShared: true, small: () => small });
     const traffic = trafficByChance();
     const { random, pause, ask } = traffic;
     let done = 0;
@@ -270,7 +270,7 @@ Deno.test("Room lets no more requests of small databases be in flight than there
 
 Deno.test("Room.enter() lets many small databases wait for the store, and no endless number of them", async () => {
   for (const [requests, most] of [[1, 8], [2, 16], [4, 32], [16, 32], [32, 32]] as const) {
-    const room = new Room(requests, { isShared: true });
+    const room = new Room(() => requests, { isShared: true });
     const places: Awaited<ReturnType<typeof room.enter>>[] = [];
     const all = (async () => {
       while (places.length <= most) {
@@ -287,7 +287,7 @@ Deno.test("Room.enter() lets many small databases wait for the store, and no end
 });
 
 Deno.test("Place.idle() leaves small databases all room, and large ones all but one request", async () => {
-  const room = new Room(2, { isShared: true, small: () => 8 });
+  const room = new Room(() => 2, { isShared: true, small: () => 8 });
   const large = await room.enter();
   large.idle();
   const small = await room.enter(8, { isSmall: true });
@@ -307,7 +307,7 @@ Deno.test("Place.idle() leaves small databases all room, and large ones all but 
 });
 
 Deno.test("Place.back() of a large database waits for small ones that have begun meanwhile, and no other one begins", async () => {
-  const room = new Room(1, { isShared: true, small: () => 4 });
+  const room = new Room(() => 1, { isShared: true, small: () => 4 });
   const large = await room.enter();
   large.idle();
   const small = [];
@@ -333,7 +333,7 @@ Deno.test("Place.back() of a large database waits for small ones that have begun
 });
 
 Deno.test("Place.claim() of a small database that had been done with asking has large ones leave it a request", async () => {
-  const room = new Room(4, { isShared: true });
+  const room = new Room(() => 4, { isShared: true });
   const [done, other] = [await room.enter(1, { isSmall: true }), await room.enter(1, { isSmall: true })];
   done.needs(0);
   const large = await room.enter();
@@ -350,7 +350,7 @@ Deno.test("Place.claim() of a small database that had been done with asking has 
 
 Deno.test("Place.back() of one that is idle ends where the room is closed, of whatever size", async () => {
   for (const isSmall of [true, false]) {
-    const room = new Room(1, { isShared: true });
+    const room = new Room(() => 1, { isShared: true });
     const place = await room.enter(1, { isSmall });
     place.idle();
     await room.enter(1, { isSmall: true });
@@ -364,7 +364,7 @@ Deno.test("Place.back() of one that is idle ends where the room is closed, of wh
 
 Deno.test("Room lets no more requests be in flight than there may be, where large databases wait for nodes too", async () => {
   for (const [limit, small] of [[1, 1], [2, 2], [4, 4], [4, 16], [16, 16]] as const) {
-    const room = new Room(limit, { isShared: true, small: () => small });
+    const room = new Room(() => limit, { isShared: true, small: () => small });
     const traffic = trafficByChance();
     const { random, pause, ask } = traffic;
     let done = 0;
@@ -405,7 +405,7 @@ Deno.test("Room lets no more requests be in flight than there may be, where larg
 });
 
 Deno.test("Room.enter() lets a large database begin beside any number of small ones that wait for nodes, which take turns", async () => {
-  const room = new Room(4, { isShared: true });
+  const room = new Room(() => 4, { isShared: true });
   const small = [];
   for (let count = 0; count < 10; count++) {
     small.push(await room.enter(1, { isSmall: true }));

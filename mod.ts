@@ -52,7 +52,7 @@ export { Session } from "./src/session/session.ts";
 
 export { backup } from "./src/commands/backup/backup.ts";
 export type { Patience } from "./src/commands/backup/completeness.ts";
-export type { KnownDamage, KnownDamageOfRun } from "./src/archive/known_damage.ts";
+export type { DamageMark, KnownDamage, KnownDamageOfRun } from "./src/archive/known_damage.ts";
 export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
 export type { Rest } from "./src/commands/backup/rest.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";

@@ -471,6 +471,7 @@ Deno.test("docs/restore.md shows the table that list prints", () => {
     unreadable: 0,
     kept: false,
     kept_because: null,
+    found_damaged_at: null,
     finished_at,
     age_seconds: 6_949,
     ...part,

@@ -6,13 +6,13 @@
 import { type BackupDate, formatDate, parseDate } from "../dates.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey, splitKey } from "../store/key.ts";
+import { joinKey, keyBelow, splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
 import { asDamage, explainMisplaced } from "./damage.ts";
 import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
-import type { KnownDamage } from "./known_damage.ts";
+import { KnownDamage } from "./known_damage.ts";
 import { MANIFEST_NAME, manifestName, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
@@ -79,7 +79,7 @@ export interface DatabaseHoldings {
  */
 export async function* readHoldings(
   repository: Repository,
-  { database, withEntries = false, damage = new Map(), signal }: StoreCallOptions & {
+  { database, withEntries = false, damage = new KnownDamage(), signal }: StoreCallOptions & {
     database?: string | undefined;
     withEntries?: boolean;
     damage?: KnownDamage | undefined;
@@ -104,7 +104,7 @@ export async function* readHoldings(
     if (!isLast) continue;
     const backups = folders.flatMap(({ backups }) => backups);
     judge(backups, folders);
-    noteDamaged(backups, new Set([...damage.keys()].map((path) => joinKey(repository.prefix, path))));
+    noteDamaged(backups, ({ key }) => damage.markOf(keyBelow(repository.prefix, key)) !== undefined);
     yield { database, folders, entries, readAtMs };
     [folders, readAtMs] = [[], Infinity];
   }
@@ -256,10 +256,11 @@ function judge(backups: readonly HeldBackup[], folders: readonly HeldFolder[]): 
 }
 
 /** Marks what is known to be damaged, and what builds on that. */
-function noteDamaged(backups: readonly HeldBackup[], damaged: ReadonlySet<string>): void {
-  if (damaged.size === 0) return;
+function noteDamaged(backups: readonly HeldBackup[], isMarked: (backup: HeldBackup) => boolean): void {
+  const marked = new Set(backups.filter(isMarked));
+  if (marked.size === 0) return;
   const byKey = new Map(backups.map((backup) => [backup.key, backup]));
-  for (const backup of backups) backup.isDamaged = linksOf(backup, byKey).some(({ key }) => damaged.has(key));
+  for (const backup of backups) backup.isDamaged = linksOf(backup, byKey).some((link) => marked.has(link));
 }
 
 /** A backup and all that it builds on, as far as it is there. */

@@ -34,7 +34,6 @@ export const command: Command = {
     ok: "everything is deleted, or would be",
     partial: "something could not or must not be deleted; it is named",
     store: "the store",
-    archive: "it cannot be told which backups were found damaged",
   },
   examples: [
     { line: "couchdb-backup expire cfg.yaml", summary: "what would be deleted, and why" },

@@ -160,14 +160,15 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
     rank: 4,
     text: ({ hold }) => hold?.replace(/^locked until (.*)\.\d+Z$/, "until $1Z") ?? "-",
   },
+  { heading: "FOUND DAMAGED", rank: 2, text: ({ found_damaged_at }) => found_damaged_at?.slice(0, 10) ?? "-" },
   { heading: "DATABASE", canBeCut: true, text: ({ database }) => printable(database) },
   { heading: "PATH", rank: 9, text: ({ restore_path }) => restore_path === null ? "-" : shellWord(restore_path) },
   { heading: "FOLDER", rank: 10, text: ({ path, problem }) => problem === undefined ? path : `${path} (${problem})` },
 ];
 
 /**
- * The backups as a table and their sums; numbers of documents that could not be read, and pins, only where there are
- * such, locks where they were asked for.
+ * The backups as a table and their sums; numbers of documents that could not be read, pins, and what was found
+ * damaged only where there are such, locks where they were asked for.
  *
  * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be
  * frightened.
@@ -187,15 +188,22 @@ export function describeBackups(
   const isPinned = backups.some(({ kept }) => kept);
   // Locks were asked for, so it is shown that there are none.
   const hasLocks = backups.some(({ hold }) => hold !== undefined);
-  const isShown = new Map([["UNREADABLE", hasUnreadable], ["PINNED", isPinned], ["LOCKED", hasLocks]]);
+  const isDamaged = backups.some(wasFoundDamaged);
+  const isShown = new Map([
+    ["UNREADABLE", hasUnreadable],
+    ["PINNED", isPinned],
+    ["LOCKED", hasLocks],
+    ["FOUND DAMAGED", isDamaged],
+  ]);
   const shown = COLUMNS.filter(({ heading }) => isShown.get(heading) ?? true);
   const { head, rows, leftOut } = fitTable(shown, backups, columns);
   // What stands in a column where there is room for it.
-  const problemsOf = ({ problem, unreadable }: ListedBackup) => [
+  const problemsOf = ({ problem, unreadable, found_damaged_at: at }: ListedBackup) => [
     ...problem === undefined || !leftOut.includes("FOLDER") ? [] : [`  ${problem}`],
     ...(unreadable ?? 0) === 0 || !leftOut.includes("UNREADABLE")
       ? []
       : [`  CouchDB could not read ${counted(unreadable!, "document")}`],
+    ...at === null || !leftOut.includes("FOUND DAMAGED") ? [] : [`  It was found damaged at ${formatInstant(at)}`],
   ];
   return [
     head,
@@ -208,15 +216,22 @@ export function describeBackups(
   ].join("\n");
 }
 
-/** `3 backups of 2 databases, 45 MB; 1 incomplete`. */
+/** `3 backups of 2 databases, 45 MB; 1 incomplete; 1 found damaged`. */
 function describeSums(backups: readonly ListedBackup[]): string {
   const complete = backups.filter((one) => one.complete);
   const databases = new Set(complete.map(({ database }) => database)).size;
   const bytes = complete.reduce((sum, { compressed_bytes }) => sum + (compressed_bytes ?? 0), 0);
-  const rest = backups.length - complete.length;
-  return `${counted(complete.length, "backup")} of ${counted(databases, "database")}, ${formatSize(bytes)}${
-    rest === 0 ? "" : `; ${formatCount(rest)} incomplete`
-  }`;
+  const numbers = [
+    [backups.length - complete.length, "incomplete"],
+    [backups.filter(wasFoundDamaged).length, "found damaged"],
+  ] as const;
+  const rest = numbers.flatMap(([number, what]) => number === 0 ? [] : `; ${formatCount(number)} ${what}`);
+  return [counted(complete.length, "backup"), ` of ${counted(databases, "database")}, ${formatSize(bytes)}`, ...rest]
+    .join("");
+}
+
+function wasFoundDamaged({ found_damaged_at }: ListedBackup): boolean {
+  return found_damaged_at !== null;
 }
 
 /** What PATH would have said, of the newest. */

@@ -7,6 +7,7 @@ import { asDamage } from "../archive/damage.ts";
 import { type DatabaseFolder, isOwnFolder } from "../archive/days.ts";
 import { type FolderInventory, takeInventory } from "../archive/inventory.ts";
 import { isBackupEntry } from "../archive/archive.ts";
+import { type KnownDamage, readKnownDamage } from "../archive/known_damage.ts";
 import { shortRun } from "../archive/layout.ts";
 import { nothingHeldOf } from "../archive/held_databases.ts";
 import type { Pin } from "../archive/pin.ts";
@@ -18,7 +19,7 @@ import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
 import { formatInstant } from "../observe/figures.ts";
 import { loadAhead } from "../parallel.ts";
-import { joinKey, splitKey } from "../store/key.ts";
+import { joinKey, keyBelow, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
 import { matcherOf, mustNameSome } from "../task/pattern.ts";
 
@@ -67,6 +68,11 @@ export interface ListedBackup {
   kept: boolean;
   /** Why, in the words of who has pinned it; null where nobody said. */
   kept_because: string | null;
+  /**
+   * When `verify --all` or `test-restore` first found it damaged, in UTC; null where neither has, or it was found sound
+   * since.
+   */
+  found_damaged_at: string | null;
   /**
    * What keeps its manifest from being deleted, as the store says; null where nothing does. Absent unless it was asked
    * for.
@@ -141,10 +147,11 @@ export async function listBackups(
   mustNameSome(options.match, "match");
   const isWanted = matcherOf(options.match);
   const catalog = new Catalog(repository);
+  const damage = await readKnownDamage(repository, { signal });
   const describe = async (found: FolderInventory, signal: AbortSignal) => {
     const added = options.rebuild === true ? found.uncatalogued : [];
     for (const entry of added) await catalog.add(entry, { signal });
-    return { rows: await describeFolder(repository, found, signal), added: added.length };
+    return { rows: await describeFolder(repository, found, { damage, signal }), added: added.length };
   };
   const inventory = takeInventory(repository, { database, isWanted, signal });
   const listedAt = now();
@@ -232,10 +239,17 @@ function withPaths(
   });
 }
 
-async function describeFolder(repository: Repository, found: FolderInventory, signal: AbortSignal): Promise<Row[]> {
+async function describeFolder(
+  repository: Repository,
+  found: FolderInventory,
+  { damage, signal }: { damage: KnownDamage; signal: AbortSignal },
+): Promise<Row[]> {
   const empty = emptyRow(repository, found);
   const rows = [
-    ...found.backups.map((entry) => rowOf(empty, entry, found.pins.get(entry.run))),
+    ...found.backups.map((entry) => ({
+      ...rowOf(empty, entry, found.pins.get(entry.run)),
+      found_damaged_at: damage.markOf(keyBelow(repository.prefix, entry.manifestKey))?.foundAt.toISOString() ?? null,
+    })),
     ...found.damaged.map((error) => ({ ...empty, problem: describeError(error) })),
   ];
   return rows.length > 0 ? rows : await describeUnfinished(repository, found, signal);
@@ -258,6 +272,7 @@ function emptyRow({ store }: Repository, { database, date, folder }: DatabaseFol
     finished_at: null,
     kept: false,
     kept_because: null,
+    found_damaged_at: null,
   };
 }
 

@@ -80,13 +80,13 @@ export async function keepProof(
 
 /** Keeps which backups were found damaged, for `expire` and increments. The command's result does not depend on that. */
 export async function keepFindings(
-  { findings, isOfAll }: { findings: ReadonlyMap<string, Finding>; isOfAll: boolean },
+  findings: ReadonlyMap<string, Finding>,
   { repository, log, now, signal }: SessionParts,
 ): Promise<void> {
   if (findings.size === 0) return;
   try {
     const { noteDamage } = await import("../archive/known_damage.ts");
-    await noteDamage(repository, findings, { at: now(), isOfAll, signal });
+    await noteDamage(repository, findings, { at: now(), signal });
   } catch (error) {
     signal.throwIfAborted();
     log.warn("what was found damaged is not stored, so that expire and increments do not know of it", {

@@ -249,14 +249,12 @@ export class Session implements AsyncDisposable {
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const findings = new Map<string, Finding>();
-    let report: VerifyAllReport | undefined;
+    let report: VerifyAllReport;
     try {
       report = await verifyAll({ ...this.surroundings, ...this.#paths(), findings }, request);
     } finally {
-      // Also where it is interrupted: what it has read by then is known. A backup that no identity opens, or that the
-      // store does not give out, is not among the findings.
-      const isOfAll = request.match === undefined && findings.size >= (report?.backups_in_all ?? Infinity);
-      await keepFindings({ findings, isOfAll }, this.#parts);
+      // Also where it is interrupted: what it has read by then is known.
+      await keepFindings(findings, this.#parts);
     }
     if (request.match === undefined && request.quick !== true) await keepProof({ kind: "verify", report }, this.#parts);
     return report;
@@ -276,7 +274,7 @@ export class Session implements AsyncDisposable {
     try {
       report = await testRestore({ ...await this.restoreContext(), findings }, request);
     } finally {
-      await keepFindings({ findings, isOfAll: false }, this.#parts);
+      await keepFindings(findings, this.#parts);
     }
     if (request.match === undefined) await keepProof({ kind: "test_restore", report }, this.#parts);
     return report;

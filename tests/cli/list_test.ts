@@ -24,6 +24,7 @@ const BACKUP: ListedBackup = {
   age_seconds: 6949,
   kept: false,
   kept_because: null,
+  found_damaged_at: null,
 };
 const UNFINISHED: ListedBackup = {
   ...BACKUP,

@@ -1,16 +1,18 @@
 /** What `verify --all` and `test-restore` have found damaged: expire keeps what would stay without it, and no increment builds on it. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { readdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { noteDamage, readKnownDamage, requireKnownDamage } from "../../src/archive/known_damage.ts";
+import { join } from "node:path";
+import { type Finding, KnownDamageOfRun, noteDamage, readKnownDamage } from "../../src/archive/known_damage.ts";
 import { Repository } from "../../src/archive/repository.ts";
-import { ArchiveError, StoreError } from "../../src/errors.ts";
+import { describeBackups } from "../../src/cli/list.ts";
+import { StoreError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { Secret } from "../../src/secret.ts";
+import { joinKey } from "../../src/store/key.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
@@ -81,66 +83,101 @@ Deno.test("no increment builds on what verify --all has found damaged, and expir
   assertEquals(await backUp(fleet, 5), "incremental", "on the new full one");
 });
 
-Deno.test("what verify has found is kept by backup: a later look at others forgets nothing, and what is no list counts for none", async () => {
+/** A folder as a store, with the paths that are known to be damaged of those that the tests name. */
+async function openMarks() {
   const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-damage-" });
-  try {
-    const store = await openStore({ bucket: `file://${folder}/bucket` });
-    const repository = new Repository(store, { prefix: "p", suffix: "couchdb" });
-    const log = new RecordedLog();
-    const options = { log, signal: new AbortController().signal };
-    const at = new Date("2026-11-30T03:00:00Z");
-    await noteDamage(repository, new Map([["a", "damaged"], ["b", "sound"], ["c", "damaged"]]), {
-      ...options,
-      at,
-      isOfAll: false,
-    });
-    const later = new Date("2026-12-01T03:00:00Z");
-    await noteDamage(repository, new Map([["b", "damaged"], ["c", "sound"], ["a", "damaged"]]), {
-      ...options,
-      at: later,
-      isOfAll: false,
-    });
-    const found = [...await readKnownDamage(repository, options)].sort();
-    assertEquals(found, [["a", at.toISOString()], ["b", later.toISOString()]]);
-    await Deno.writeTextFile(`${folder}/bucket/p/_store/couchdb/damaged.json`, "{");
-    assertEquals((await readKnownDamage(repository, options)).size, 0);
-    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "so nothing is deleted");
-    assert(
-      log.lines.some(({ level, event }) => level === "warn" && event.includes("what was found damaged is unknown")),
-    );
-    await noteDamage(repository, new Map([["d", "damaged"]]), { ...options, at, isOfAll: false });
-    assertEquals([...(await readKnownDamage(repository, options)).keys()], ["d"]);
-    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "does not name all of them");
-    await noteDamage(repository, new Map([["d", "sound"]]), { ...options, at, isOfAll: true });
-    assertEquals((await requireKnownDamage(repository, options)).size, 0, "it is written anew, though none is damaged");
-    const many = new Map(Array.from({ length: 10_001 }, (_, index) => [`m${index}`, "damaged" as const]));
-    await noteDamage(repository, many, { ...options, at, isOfAll: true });
-    await assertRejects(() => requireKnownDamage(repository, options), ArchiveError, "does not name all of them");
-    assertEquals((await readKnownDamage(repository, options)).size, 10_000);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  const store = await openStore({ bucket: `file://${folder}/bucket` });
+  const repository = new Repository(store, { prefix: "p", suffix: "couchdb" });
+  const at = new Date("2026-11-30T03:00:00Z");
+  return {
+    store,
+    marks: `${folder}/bucket/p/_store/couchdb/damaged`,
+    note: (findings: [string, Finding][]) => noteDamage(repository, new Map(findings), { at }),
+    known: async () => {
+      const damage = await readKnownDamage(repository, {});
+      return ["a", "b", "c", "d"].filter((path) => damage.markOf(path) !== undefined);
+    },
+    async [Symbol.asyncDispose]() {
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+Deno.test("what verify has found is kept by backup: a later look at others forgets nothing", async () => {
+  await using one = await openMarks();
+  await one.note([["a", "damaged"], ["b", "sound"], ["c", "damaged"]]);
+  assertEquals(await one.known(), ["a", "c"]);
+  await one.note([["b", "damaged"], ["c", "sound"], ["a", "damaged"]]);
+  assertEquals(await one.known(), ["a", "b"]);
+  await one.note([["c", "damaged"], ["a", "sound"]]);
+  assertEquals(await one.known(), ["b", "c"]);
 });
 
-Deno.test("expire deletes nothing where the list of the damaged cannot be used, until verify --all has written it anew", async () => {
+Deno.test("of two verifications at the same time neither takes away what the other one has found", async () => {
+  await using one = await openMarks();
+  await one.note([["c", "damaged"]]);
+  // Each has looked at what is known before the other one stores anything.
+  let waiting = 0;
+  const { promise: both, resolve } = Promise.withResolvers<void>();
+  const replace = one.store.replace.bind(one.store);
+  one.store.replace = async (...args) => {
+    if (++waiting === 2) resolve();
+    await both;
+    await replace(...args);
+  };
+  await Promise.all([one.note([["a", "damaged"]]), one.note([["b", "damaged"], ["c", "sound"]])]);
+  assertEquals(await one.known(), ["a", "b"]);
+});
+
+Deno.test("a mark that is cut off, or another version's, still marks its backup; other objects mark none", async () => {
+  await using one = await openMarks();
+  await one.note([["a", "damaged"], ["b", "damaged"]]);
+  for (const name of await readdir(one.marks)) await Deno.writeTextFile(join(one.marks, name), "{");
+  await Deno.writeTextFile(join(one.marks, "README"), "not ours");
+  await Deno.mkdir(join(one.marks, "folder"));
+  assertEquals(await one.known(), ["a", "b"]);
+  await one.note([["a", "sound"]]);
+  assertEquals(await one.known(), ["b"]);
+});
+
+Deno.test("list shows what was found damaged, and when, until it is sound again", async () => {
   await using fleet = await setUpFleet(3, { tasks: TASKS });
-  for (const day of [0, 1, 2]) await backUp(fleet, day, { full: true });
-  const before = await wouldExpire(fleet, 40);
-  assert(before.expired > 0, JSON.stringify(before));
-  await using session = await fleet.open();
-  const { storeFolder, suffix } = session.repository;
-  const list = join(fleet.folder, "bucket", storeFolder, suffix, "damaged.json");
-  await Deno.mkdir(dirname(list), { recursive: true });
-  await Deno.writeTextFile(list, '{"damaged":');
-  const error = await assertRejects(() => wouldExpire(fleet, 40), ArchiveError);
-  assertStringIncludes(error.hint!, "verify --all");
-  assertEquals(await backUp(fleet, 3), "incremental", "a backup goes on");
-  for (const part of [{ match: [DATABASE] }, { sampleOf: 7 }, { quick: true }]) {
-    await verifyAll(fleet, part);
-    await assertRejects(() => wouldExpire(fleet, 40), ArchiveError, "so nothing is deleted");
-  }
-  assertEquals(await verifyAll(fleet), []);
-  assert((await wouldExpire(fleet, 40)).expired > 0);
+  for (const day of [0, 1]) await backUp(fleet, day, { full: true });
+  const list = async () => {
+    await using session = await fleet.open();
+    const list = await session.list();
+    return { found: list.backups.map(({ found_damaged_at: at }) => at), text: describeBackups(list, 80) };
+  };
+  const intact = await list();
+  assertEquals(new Set(intact.found), new Set([null]));
+  assertEquals(/damaged/i.test(intact.text), false, intact.text);
+  const path = (await chunksOf(fleet)).at(-1)!;
+  await alterFile(path, flipByte);
+  const before = Date.now();
+  await verifyAll(fleet);
+  const { found, text } = await list();
+  const [at, ...others] = found.filter((at) => at !== null);
+  assertEquals(others, []);
+  // A file system's clock ticks in milliseconds or less.
+  assert(Math.abs(Date.parse(at!) - before) < 60_000, at!);
+  assertStringIncludes(text, `${at!.slice(0, 10)}`);
+  assertMatch(text, /^\d+ backups of 1 database, .*; 1 found damaged$/m);
+  await alterFile(path, flipByte);
+  await verifyAll(fleet);
+  assertEquals((await list()).text.includes("damaged"), false);
+});
+
+Deno.test("the mark of a backup that expires goes with it", async () => {
+  await using fleet = await setUpFleet(3, { tasks: TASKS });
+  for (const day of [0, 1, 2, 3]) await backUp(fleet, day, { full: true });
+  await alterFile((await chunksOf(fleet))[0]!, flipByte);
+  assertEquals((await verifyAll(fleet)).length, 1);
+  await using session = await fleet.open({ now: () => new Date(Date.now() + 40 * DAY_MS) });
+  const { repository: { store, storeFolder, suffix } } = session;
+  const marks = async () => (await Array.fromAsync(store.list(joinKey(storeFolder, suffix, "damaged")))).length;
+  assertEquals(await marks(), 1);
+  assert((await session.expire({ database: DATABASE, confirm: true })).expired.length > 0);
+  assertEquals(await marks(), 0);
 });
 
 Deno.test("what a verification that is interrupted has found damaged is kept", async () => {
@@ -184,13 +221,14 @@ Deno.test("no backup fails for a list of the damaged that it may not read, and e
   const options = { log, signal: new AbortController().signal };
   try {
     for (let times = 0; times < 2; times++) {
-      fake.inject("GetObject", { kind: "refuse", status: 403, code: "AccessDenied" });
+      fake.inject("ListObjectsV2", { kind: "refuse", status: 403, code: "AccessDenied" });
     }
-    assertEquals((await readKnownDamage(repository, options)).size, 0);
+    const damage = await new KnownDamageOfRun().read(repository, options);
+    assertEquals(damage.markOf("a"), undefined);
     assertEquals(log.lines.map(({ level, event }) => [level, event]), [
-      ["warn", "what was found damaged is unknown: it may not be read"],
+      ["warn", "what was found damaged is unknown: it may not be listed"],
     ]);
-    await assertRejects(() => requireKnownDamage(repository, options), StoreError, "AccessDenied");
+    await assertRejects(() => readKnownDamage(repository, options), StoreError, "AccessDenied");
   } finally {
     await fake.close();
   }

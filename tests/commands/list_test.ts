@@ -145,6 +145,7 @@ Deno.test("listBackups() names every complete backup by its moment, and what is 
     age_seconds: 6949,
     kept: false,
     kept_because: null,
+    found_damaged_at: null,
   });
   const problems = backups.flatMap(({ problem }) =>
     problem === undefined ? [] : [problem.replace(/^.*": (.*): .*$/, "$1")]

@@ -126,6 +126,7 @@ interface Asked {
 export interface RecordedRequest {
   operation: Operation;
   rawPath: string;
+  rawQuery: string;
   headers: Record<string, string>;
   status: number | undefined;
 }
@@ -216,6 +217,7 @@ export class FakeS3 {
     const record: RecordedRequest = {
       operation,
       rawPath: request.rawPath,
+      rawQuery: request.rawQuery,
       headers: request.headers,
       status: undefined,
     };

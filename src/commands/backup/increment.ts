@@ -339,7 +339,7 @@ async function followBase(
   const links = isEmpty ? parents : [own, ...parents];
   const found = await damage;
   // One without content counts here: it may be the only one that was verified, and it fails with its parents.
-  const damaged = [own, ...parents].find(({ path }) => found.has(path));
+  const damaged = [own, ...parents].find(({ path }) => found.markOf(path) !== undefined);
   if (damaged !== undefined) return `a backup that it would rely on was found damaged, "${damaged.path}"`;
   const look = (one: ChainLink, signal: AbortSignal) => findGoneChunk(one, { signal });
   let at = 0;

@@ -11,7 +11,7 @@
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
-import { type KnownDamage, requireKnownDamage } from "../../archive/known_damage.ts";
+import { type KnownDamage, readKnownDamage } from "../../archive/known_damage.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
@@ -19,7 +19,7 @@ import { decodeDatabase } from "../../database_name.ts";
 import { ArchiveError, describeError, hintOf, isNotFound, UsageError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
 import { forEachParallel } from "../../parallel.ts";
-import { joinKey, splitKey } from "../../store/key.ts";
+import { joinKey, keyBelow, splitKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
 import {
   decideRetention,
@@ -96,9 +96,9 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   });
   const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
-  const work = new Expiry(context, policies, report);
   const { repository, signal } = context;
-  const damage = await requireKnownDamage(repository, { signal });
+  const damage = await readKnownDamage(repository, { signal });
+  const work = new Expiry({ ...context, damage }, policies, report);
   let isEmpty = true;
   for await (const holdings of readHoldings(repository, { database, withEntries: true, damage, signal })) {
     if (holdings.folders.length > 0) isEmpty = false;
@@ -163,11 +163,15 @@ class HeldSince extends Error {
 
 /** One call of {@linkcode expire}: what it works with, and the report that it fills. */
 class Expiry {
-  readonly #context: ExpireContext;
+  readonly #context: ExpireContext & { damage: KnownDamage };
   readonly #policies: ReadonlyMap<string, RetentionPolicy>;
   readonly #report: ExpireReport;
 
-  constructor(context: ExpireContext, policies: ReadonlyMap<string, RetentionPolicy>, report: ExpireReport) {
+  constructor(
+    context: ExpireContext & { damage: KnownDamage },
+    policies: ReadonlyMap<string, RetentionPolicy>,
+    report: ExpireReport,
+  ) {
     this.#context = context;
     this.#policies = policies;
     this.#report = report;
@@ -328,8 +332,9 @@ class Expiry {
    * deleted: a later run finds it as a leftover.
    */
   async #removeRemains(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<ReadonlySet<string>> {
-    const { repository, signal } = this.#context;
-    const entries: string[] = [];
+    const { repository, damage, signal } = this.#context;
+    const mark = damage.markOf(keyBelow(repository.prefix, backup.key));
+    const entries = mark === undefined ? [] : [mark.key];
     for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
       if (manifestKey === backup.key && run === backup.run) entries.push(key);
     }

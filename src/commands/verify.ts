@@ -12,9 +12,10 @@ import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
 import { MANIFEST_NAME, parseChunkName } from "../archive/layout.ts";
 import { type ChunkIds, RepeatCheck } from "../archive/repeats.ts";
 import type { UnreadableDocument } from "../couchdb/couchdb.ts";
-import { isSealed, unlock } from "../archive/unlock.ts";
+import { isSealed, unlock, type UnlockOptions } from "../archive/unlock.ts";
+import { WrongIdentityError } from "../codec/age_header.ts";
 import { discreetLog } from "../observe/discreet_log.ts";
-import { EXIT } from "../errors.ts";
+import { ArchiveError, EXIT } from "../errors.ts";
 import { decodeDatabase } from "../database_name.ts";
 import type { ChunkEntry } from "../archive/manifest.ts";
 import type { Log, Progress } from "../observe.ts";
@@ -70,8 +71,8 @@ export interface VerifyReport {
    */
   ids_compared: boolean;
   /**
-   * Whether what is sealed was opened and read; without an identity the checksums of what is stored are compared, and
-   * what is counted is what the manifest says. Absent where the backup is not sealed.
+   * Whether what is sealed was opened and read; without an identity that opens it the checksums of what is stored are
+   * compared, and what is counted is what the manifest says. Absent where the backup is not sealed.
    */
   contents_read?: boolean;
   /** Documents that it lacks because CouchDB could not read them when it was made. */
@@ -111,20 +112,20 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
 /**
  * The same for a caller that looks at many backups, and decides itself what is to be said of each.
  *
- * @returns `tell`: says in the log what was found. `damagedParents`: the paths of those that it builds on, and of which
- * bytes are damaged.
+ * @returns `tell`: says in the log what was found. `damage`: the problems but for that none of the identities opens it.
+ * `damagedParents`: the paths of those that it builds on, and of which bytes are damaged.
  */
 export async function verifyUntold(
   context: VerifyContext,
   request: VerifyRequest,
-): Promise<{ report: VerifyReport; damagedParents: ReadonlySet<string>; tell: () => void }> {
+): Promise<{ report: VerifyReport; damage: ChunkProblem[]; damagedParents: ReadonlySet<string>; tell: () => void }> {
   const { progress, signal, now } = context;
   const startedAt = now();
   const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const archive = await openArchive(place, { signal });
   await addParents(archive, context);
-  await unlock(archive, { seal: context.seal, isOptional: request.contents !== true });
-  const isLocked = isSealed(archive) && (archive.identities ?? []).length === 0;
+  const unopened = await unlockIfPossible(archive, { seal: context.seal, isOptional: request.contents !== true });
+  const isLocked = isSealed(archive) && (unopened !== undefined || (archive.identities ?? []).length === 0);
   const database = archive.database ?? decodeDatabase(request.database);
   const ownLog = context.log.with({ database });
   const log = isSealed(archive) ? discreetLog(ownLog) : ownLog;
@@ -149,12 +150,34 @@ export async function verifyUntold(
   const onDamaged = ({ parent }: ArchiveChunk) => void (parent !== undefined && damagedParents.add(parent.path));
   try {
     await verifyChunks(archive, report, { ...context, log, quick: request.quick === true, isLocked, onDamaged });
+    if (unopened !== undefined) {
+      const compared = request.quick === true ? "sizes" : "checksums";
+      const rest = report.problems.length === 0 ? `; its chunks have the ${compared} that they must have` : "";
+      report.problems.push({ chunk: archive.manifest ?? MANIFEST_NAME, problem: `${unopened}${rest}` });
+    }
     report.ok = report.problems.length + report.unreadable.length === 0;
   } finally {
     progress.databaseFinished({ database, ok: report.ok });
   }
   report.seconds = (now().getTime() - startedAt.getTime()) / 1000;
-  return { report, damagedParents, tell: () => logReport(report, { log, finishedAt: archive.finishedAt }) };
+  const damage = unopened === undefined ? report.problems : report.problems.slice(0, -1);
+  return { report, damage, damagedParents, tell: () => logReport(report, { log, finishedAt: archive.finishedAt }) };
+}
+
+/**
+ * Unlocks an archive, where one of the identities opens it: of any other the checksums are compared all the same.
+ *
+ * @returns Why none does, a sentence; undefined where one does, or there is none.
+ * @throws As {@linkcode unlock} does, for what is not the identities' fault.
+ */
+async function unlockIfPossible(archive: Archive, options: UnlockOptions): Promise<string | undefined> {
+  try {
+    await unlock(archive, options);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ArchiveError) || !(error.cause instanceof WrongIdentityError)) throw error;
+    return error.message;
+  }
 }
 
 function logReport(report: VerifyReport, { log, finishedAt }: { log: Log; finishedAt: Date | undefined }): void {

@@ -82,7 +82,7 @@ export interface VerifyAllReport {
   /** Those of which nothing is known, as the store failed or refused. */
   undecided: UndecidedBackup[];
   /**
-   * How many backups are sealed and were not opened, as there was no identity: of these the checksums were compared.
+   * How many backups are sealed and were not opened, as no identity opens them: of these the checksums were compared.
    */
   unopened?: number | undefined;
   /** How long it took. */
@@ -240,21 +240,21 @@ class VerifyRun {
       return await this.#noteUnlessExpired(backup, { found, noteFault: noteUnreadable, signal });
     }
     this.#undecided.noteDecided();
-    const { report, damagedParents } = verified;
+    const { report, damage, damagedParents } = verified;
     const ownPath = keyBelow(repository.prefix, key);
-    if (report.problems.length === 0) this.#noteSound([ownPath, ...report.parents ?? []]);
+    if (damage.length === 0) this.#noteSound([ownPath, ...report.parents ?? []]);
     if (report.ok) {
       this.#count(verified);
       return this.#finished(database, { ok: true });
     }
     const noteFault = () => {
       this.#count(verified);
-      const damaged = report.problems.length === 0 ? [] : [ownPath, ...damagedParents];
+      const damaged = damage.length === 0 ? [] : [ownPath, ...damagedParents];
       for (const path of damaged) this.#findings.set(path, "damaged");
       this.#noteFaulty({ ...found, problems: problemsOf(report), exit_code: exitCodeOfVerify(report) });
     };
     // What expire deletes is missing, and nothing else.
-    const mayHaveExpired = report.problems.every(({ problem }) => /\bmissing\b/.test(problem));
+    const mayHaveExpired = damage.length > 0 && damage.every(({ problem }) => /\bmissing\b/.test(problem));
     if (mayHaveExpired) await this.#noteUnlessExpired(backup, { found, noteFault, signal });
     else noteFault();
   }

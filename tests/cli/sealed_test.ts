@@ -4,6 +4,7 @@ import { generateIdentity, identityToRecipient } from "age-encryption";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main } from "../../src/cli/cli.ts";
+import { alterFile, flipByte } from "../commands/restore/setup.ts";
 import { couchOk } from "../couch_request.ts";
 import { partsOf, textWithChecksum } from "../edited_manifest.ts";
 import { CouchDesk, layDesk } from "../fakes/couch_desk.ts";
@@ -139,6 +140,33 @@ Deno.test("verify compares checksums of sealed backups without an identity, and 
     0,
     shell.err,
   );
+});
+
+Deno.test("verify with an identity that opens nothing compares checksums as one without any does, and takes no key for damage", async () => {
+  await using place = await Place.make();
+  await place.run(SEALED, "backup");
+  const other = ["--identity", place.path("theirs.key")];
+  const why = "None of the identities opens it";
+  const one = await place.run(SEALED, "verify", "a", "latest", "--json", ...other);
+  const { contents_read, documents, chunks, problems } = JSON.parse(one.out);
+  assertEquals([one.code, contents_read, documents, chunks, problems.length], [12, false, 12, 1, 1], one.out);
+  assertStringIncludes(problems[0].problem, `${why}; its chunks have the checksums that they must have`);
+  const intact = await place.run(SEALED, "verify", "--all", ...other);
+  assertEquals([intact.code, intact.out.split(why).length], [12, 3], intact.out);
+  assertMatch(intact.out, /2 NOT as they must be: .*; 2 of them sealed, and not opened\n$/);
+  const marked = async () => (await place.run(SEALED, "list")).out.includes("found damaged");
+  assertEquals(await marked(), false);
+
+  const { backups } = JSON.parse((await place.run(SEALED, "list", "--database", "a", "--json")).out);
+  const chunk = join(fileURLToPath(backups[0].path), "0000000.json.gz.age");
+  await alterFile(chunk, flipByte);
+  const damaged = await place.run(SEALED, "verify", "--all", ...other);
+  assertMatch(damaged.out, /^ {2}0000000\.json\.gz\.age: Chunk .* is damaged: .* sha256/m);
+  assertEquals([damaged.code, damaged.out.split(why).length, await marked()], [12, 3, true], damaged.out);
+  // Who can open nothing can see that it is sound again.
+  await alterFile(chunk, flipByte);
+  await place.run(SEALED, "verify", "--all", ...other);
+  assertEquals(await marked(), false);
 });
 
 Deno.test("An identity that is none is told without its content, and one that others can read is warned of", async () => {

@@ -112,8 +112,8 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
       if (subject.action === "store" && /explicit deny in a resource-based policy/.test(said)) {
         return `The policy of ${bucket} refuses it: where that wants encryption, set sse, and kms_key_id where it names a key`;
       }
-      return `Allow ${subject.right} on ${bucket} for this key or role, also in the policies of the bucket and of its KMS key; ` +
-        "without s3:ListBucket S3 answers the same for a missing object";
+      return `Allow ${subject.right} on ${bucket} for this key or role, also in the policies of the bucket and of its KMS key` +
+        (subject.right === "s3:GetObject" ? "; without s3:ListBucket S3 answers the same for a missing object" : "");
     case "NoSuchBucket":
       return `Create ${bucket}, or correct bucket in the config`;
     case "SignatureDoesNotMatch":

@@ -32,6 +32,14 @@ Deno.test("refusalError() tells by S3's code what to do", () => {
   }
 });
 
+Deno.test("refusalError() says only of what is read that a missing object is answered in the same way", () => {
+  const refusal = { status: 403, headers: new Headers(), body: errorBody("AccessDenied") };
+  for (const right of ["s3:PutObject", "s3:DeleteObject", "s3:ListBucket", "s3:GetObject"]) {
+    const { hint } = refusalError({ ...subject, right }, refusal);
+    assertEquals(/missing object/.test(hint ?? ""), right === "s3:GetObject", hint);
+  }
+});
+
 Deno.test("refusalError() names the region the bucket is in, from header or body", () => {
   const inHeader = { status: 301, headers: new Headers({ "x-amz-bucket-region": "eu-west-1" }), body: "" };
   const inBody = {

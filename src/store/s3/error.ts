@@ -109,7 +109,7 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
       return "The bucket is new, and not every server of S3 knows it yet: set region to its own, or try again in some hours";
     case "AccessDenied":
     case "AllAccessDisabled":
-      if (subject.action === "store" && /explicit deny in a resource-based policy/.test(said)) {
+      if (subject.right.startsWith("s3:PutObject") && /explicit deny in a resource-based policy/.test(said)) {
         return `The policy of ${bucket} refuses it: where that wants encryption, set sse, and kms_key_id where it names a key`;
       }
       return `Allow ${subject.right} on ${bucket} for this key or role, also in the policies of the bucket and of its KMS key` +
@@ -134,7 +134,7 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
     case "IllegalLocationConstraintException":
       return "Set region to the bucket's region, or leave it out";
     case "NotImplemented":
-      return "The server at endpoint lacks a feature of S3 that is needed: conditional writes (If-None-Match) or checksums";
+      return "The server at endpoint lacks a feature of S3 that is needed: conditional writes (If-None-Match), checksums, or uploads in parts";
     case "KMS.NotFoundException":
     case "KMS.DisabledException":
     case "KMS.AccessDeniedException":

@@ -59,7 +59,7 @@ export class MultipartUpload {
         ({ checksums }) =>
           client.send({
             method: "POST",
-            action: "store",
+            action: "begin the upload of",
             right: rightsToStore(headers),
             key,
             query: { uploads: "" },
@@ -83,7 +83,7 @@ export class MultipartUpload {
     const [etag, sha256] = await this.#dialect.attempt(async ({ checksums }) => {
       const answer = await this.#client.send({
         method: "PUT",
-        action: "store",
+        action: "upload a part of",
         right: "s3:PutObject",
         key: this.#key,
         query: { partNumber: String(part.number), uploadId: this.#uploadId },
@@ -115,7 +115,7 @@ export class MultipartUpload {
       if (await isTaken?.(form)) throw takenError(this.#client.url, this.#key);
       return await this.#client.send({
         method: "POST",
-        action: "store",
+        action: "complete the upload of",
         right: "s3:PutObject",
         key: this.#key,
         query: { uploadId: this.#uploadId },

@@ -292,9 +292,15 @@ testFake("S3Store gives up after its attempts, with the last cause and no upload
 });
 
 testFake("S3Store create() aborts the upload when a part or its end is refused", async ({ fake, store }) => {
-  for (const operation of ["UploadPart", "CompleteMultipartUpload"] as const) {
+  // Who may store small objects learns that it is the upload that is refused.
+  const steps = {
+    CreateMultipartUpload: "begin the",
+    UploadPart: "upload a part of",
+    CompleteMultipartUpload: "complete",
+  };
+  for (const [operation, step] of Object.entries(steps) as [Operation, string][]) {
     fake.inject(operation, { kind: "refuse", status: 403, code: "AccessDenied" });
-    await assertRejects(() => store.create(["a"], largeBody()), StoreError, "AccessDenied");
+    await assertRejects(() => store.create(["a"], largeBody()), StoreError, `Cannot ${step}`);
     assertEquals(fake.leftovers(), []);
   }
   assertEquals(counts(fake, "UploadPart", "AbortMultipartUpload"), [1 + 4, 2]);

@@ -65,8 +65,9 @@ export class Catalog {
 
   /**
    * The newest backup of a database whose manifest is there and whole, or a whole copy of it. An entry with neither is
-   * passed over: the run that made it has ended in between. Where there is a manifest, and a damaged one or that of
-   * another run, the log says so.
+   * passed over, and the log says so: nothing tells a run that has ended in between from a backup that is lost since,
+   * with a folder that somebody has deleted or has not copied. So it does where a manifest is damaged, or that of
+   * another run.
    *
    * @param database Decoded.
    */
@@ -96,7 +97,12 @@ export class Catalog {
             error: error.message,
           });
         } else if (!isNotFound(error)) throw error;
-        else log.debug("entry of the catalog has no manifest", { manifest: entry.manifestKey });
+        else {
+          log.warn("a newer backup is passed over: its manifest is missing", {
+            manifest: entry.manifestKey,
+            meaning: "it is lost, or its run was ended right before it was complete",
+          });
+        }
       }
     }
     return undefined;

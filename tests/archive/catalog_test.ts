@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { Catalog } from "../../src/archive/catalog.ts";
 import { Repository } from "../../src/archive/repository.ts";
@@ -57,7 +57,7 @@ Deno.test("latest() gives the newest that was complete at a moment, by one listi
   }
 });
 
-Deno.test("latestComplete() passes over an entry without its manifest, and says which manifest is damaged", async () => {
+Deno.test("latestComplete() passes over an entry without its manifest, and says which manifest is missing or damaged", async () => {
   await using setup = await TestRepository.open();
   const { log } = setup;
   const catalog = new Catalog(setup.repository);
@@ -65,7 +65,11 @@ Deno.test("latestComplete() passes over an entry without its manifest, and says 
   const { manifest } = await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z" });
   await catalog.add({ ...ENTRY, finishedAt: new Date("2026-11-24T10:00:00Z") }, {});
   assertEquals(await run(), manifest.run);
-  assertEquals(log.events("warn"), []);
+  const missing = "a newer backup is passed over: its manifest is missing";
+  assertEquals(log.events("warn"), [missing]);
+  assertMatch(String(log.lines[0]!.fields["manifest"]), /manifest-20261124T100000Z-/);
+  await Array.fromAsync(catalog.keys(DATABASE, {}), ({ key }) => Deno.remove(`${setup.root}/${key}`));
+  await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z", run: manifest.run });
   const late = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
   await setup.write(late.folder, late.name, "{");
   assertEquals(await run(), late.manifest.run, "its copy is whole");
@@ -79,7 +83,7 @@ Deno.test("latestComplete() passes over an entry without its manifest, and says 
   await setup.write(late.folder, late.name, "{");
   await setup.write(late.folder, "manifest.json", "{");
   assertEquals(await run(), manifest.run);
-  assertEquals(log.events("warn"), ["a newer backup is passed over: its manifest is damaged"]);
+  assertEquals(log.events("warn"), [missing, "a newer backup is passed over: its manifest is damaged"]);
 });
 
 Deno.test("latestComplete() does not take a manifest.json that has become another's for the one that was entered", async () => {

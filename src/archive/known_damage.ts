@@ -54,7 +54,7 @@ export class KnownDamage {
  *
  * @throws StoreError when it cannot be listed: who deletes must not take that for nothing known.
  */
-export async function readKnownDamage(repository: Repository, options: StoreCallOptions): Promise<KnownDamage> {
+export async function requireKnownDamage(repository: Repository, options: StoreCallOptions): Promise<KnownDamage> {
   const folder = folderOf(repository);
   const marks = new Map<string, DamageMark>();
   for await (const entry of repository.store.list(folder, options)) {
@@ -62,6 +62,25 @@ export async function readKnownDamage(repository: Repository, options: StoreCall
     marks.set(entry.name, { key: joinKey(folder, entry.name), foundAt: entry.modified });
   }
   return new KnownDamage(marks);
+}
+
+/**
+ * The same for who goes on without it: what may not be listed counts for nothing known, and the log says so.
+ *
+ * @throws StoreError when the store fails.
+ */
+export async function readKnownDamage(
+  repository: Repository,
+  { log, signal }: StoreCallOptions & { log: Log },
+): Promise<KnownDamage> {
+  try {
+    return await requireKnownDamage(repository, { signal });
+  } catch (error) {
+    if (!(error instanceof StoreError) || !REFUSALS.has(error.facts.code)) throw error;
+    const facts = { folder: repository.locate(folderOf(repository)), error: describeError(error) };
+    log.warn("what was found damaged is unknown: it may not be listed", facts);
+    return new KnownDamage();
+  }
 }
 
 /** The same for all databases of a run, which read it once. */
@@ -75,27 +94,13 @@ export class KnownDamageOfRun {
    * @throws StoreError when the store fails; whoever asks next then reads it once more.
    */
   async read(repository: Repository, options: StoreCallOptions & { log: Log }): Promise<KnownDamage> {
-    const reading = this.#reading ??= readIfAllowed(repository, options);
+    const reading = this.#reading ??= readKnownDamage(repository, options);
     try {
       return await reading;
     } catch (error) {
       if (this.#reading === reading) this.#reading = undefined;
       throw error;
     }
-  }
-}
-
-async function readIfAllowed(
-  repository: Repository,
-  { log, signal }: StoreCallOptions & { log: Log },
-): Promise<KnownDamage> {
-  try {
-    return await readKnownDamage(repository, { signal });
-  } catch (error) {
-    if (!(error instanceof StoreError) || !REFUSALS.has(error.facts.code)) throw error;
-    const facts = { folder: repository.locate(folderOf(repository)), error: describeError(error) };
-    log.warn("what was found damaged is unknown: it may not be listed", facts);
-    return new KnownDamage();
   }
 }
 
@@ -110,7 +115,7 @@ export async function noteDamage(
   findings: ReadonlyMap<string, Finding>,
   { at, signal }: StoreCallOptions & { at: Date },
 ): Promise<void> {
-  const known = await readKnownDamage(repository, { signal });
+  const known = await requireKnownDamage(repository, { signal });
   const isNew = ([path, finding]: [string, Finding]) => (finding === "damaged") !== (known.markOf(path) !== undefined);
   await forEachParallel(
     () => [...findings].filter(isNew),

@@ -17,6 +17,7 @@ import { formatIsoDate, isOfFuture, parseDate } from "../dates.ts";
 import { describeError, isNotFound } from "../errors.ts";
 import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { type BackupKind, type Checkpoint, sumChunks } from "../archive/manifest.ts";
+import type { Log } from "../observe.ts";
 import { formatInstant } from "../observe/figures.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, keyBelow, splitKey } from "../store/key.ts";
@@ -101,6 +102,8 @@ export async function listDatabases(
 export interface ListContext {
   /** Where the backups lie. */
   repository: Repository;
+  /** Is told where the store does not say what was found damaged. */
+  log: Log;
   /** Ends it; the reason is thrown. */
   signal: AbortSignal;
   /** What time it is, for the age of backups. @default the clock of this machine */
@@ -142,12 +145,12 @@ export async function listBackups(
   context: ListContext,
   options: ListRequest = {},
 ): Promise<BackupList> {
-  const { repository, signal, now = () => new Date() } = context;
+  const { repository, log, signal, now = () => new Date() } = context;
   const database = options.database === undefined ? undefined : decodeDatabase(options.database);
   mustNameSome(options.match, "match");
   const isWanted = matcherOf(options.match);
   const catalog = new Catalog(repository);
-  const damage = await readKnownDamage(repository, { signal });
+  const damage = await readKnownDamage(repository, { log, signal });
   const describe = async (found: FolderInventory, signal: AbortSignal) => {
     const added = options.rebuild === true ? found.uncatalogued : [];
     for (const entry of added) await catalog.add(entry, { signal });

@@ -287,8 +287,8 @@ export class Session implements AsyncDisposable {
    */
   async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
-    const { now, signal } = this.#parts;
-    return await listBackups({ repository: this.repository, now, signal }, request);
+    const { now, log, signal } = this.#parts;
+    return await listBackups({ repository: this.repository, log, now, signal }, request);
   }
 
   /**

@@ -51,7 +51,11 @@ async function completeBackups({ backups }: Increments): Promise<number> {
     prefix: "",
     suffix: "couchdb",
   });
-  const { backups: listed } = await listBackups({ repository, signal: new AbortController().signal });
+  const { backups: listed } = await listBackups({
+    repository,
+    log: new RecordedLog(),
+    signal: new AbortController().signal,
+  });
   return listed.filter(({ complete }) => complete).length;
 }
 

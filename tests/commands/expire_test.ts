@@ -87,8 +87,8 @@ async function files(setup: TestRepository, folder = ""): Promise<string[]> {
 }
 
 async function moments(setup: TestRepository): Promise<string[]> {
-  const { repository, signal } = setup;
-  const { backups } = await listBackups({ repository, signal, now: () => NOW });
+  const { repository, log, signal } = setup;
+  const { backups } = await listBackups({ repository, log, signal, now: () => NOW });
   return backups.flatMap(({ complete, finished_at }) => complete ? finished_at! : []);
 }
 

@@ -2,12 +2,14 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Finding, KnownDamageOfRun, noteDamage, readKnownDamage } from "../../src/archive/known_damage.ts";
+import { type Finding, KnownDamageOfRun, noteDamage, requireKnownDamage } from "../../src/archive/known_damage.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeBackups } from "../../src/cli/list.ts";
+import { listBackups } from "../../src/commands/list.ts";
 import { StoreError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
 import { couchOk } from "../couch_request.ts";
 import { RecordedLog } from "../fakes/log.ts";
 import { FakeS3 } from "../fakes/s3.ts";
@@ -94,7 +96,7 @@ async function openMarks() {
     marks: `${folder}/bucket/p/_store/couchdb/damaged`,
     note: (findings: [string, Finding][]) => noteDamage(repository, new Map(findings), { at }),
     known: async () => {
-      const damage = await readKnownDamage(repository, {});
+      const damage = await requireKnownDamage(repository, {});
       return ["a", "b", "c", "d"].filter((path) => damage.markOf(path) !== undefined);
     },
     async [Symbol.asyncDispose]() {
@@ -167,6 +169,21 @@ Deno.test("list shows what was found damaged, and when, until it is sound again"
   assertEquals((await list()).text.includes("damaged"), false);
 });
 
+Deno.test("list shows all else where it may not list what was found damaged, and the log says so", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z" });
+  const list = (folder: string, options: object) => {
+    if (folder.endsWith("/damaged")) throw new StoreError("EACCES, permission is denied", { code: "EACCES" });
+    return setup.store.list(folder, options);
+  };
+  const repository = new Repository(Object.assign(Object.create(setup.store), { list }), setup.repository);
+  const { log, signal } = setup;
+  const { backups } = await listBackups({ repository, log, signal });
+  assertEquals(backups.map(({ complete, found_damaged_at: at }) => [complete, at]), [[true, null]]);
+  assertEquals(log.events("warn"), ["what was found damaged is unknown: it may not be listed"]);
+  await assertRejects(() => requireKnownDamage(repository, {}), StoreError, "EACCES");
+});
+
 Deno.test("the mark of a backup that expires goes with it", async () => {
   await using fleet = await setUpFleet(3, { tasks: TASKS });
   for (const day of [0, 1, 2, 3]) await backUp(fleet, day, { full: true });
@@ -228,7 +245,7 @@ Deno.test("no backup fails for a list of the damaged that it may not read, and e
     assertEquals(log.lines.map(({ level, event }) => [level, event]), [
       ["warn", "what was found damaged is unknown: it may not be listed"],
     ]);
-    await assertRejects(() => readKnownDamage(repository, options), StoreError, "AccessDenied");
+    await assertRejects(() => requireKnownDamage(repository, options), StoreError, "AccessDenied");
   } finally {
     await fake.close();
   }

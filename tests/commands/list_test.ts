@@ -27,8 +27,8 @@ Deno.test("listDatabases() gives each name as it is and as it stands in URLs and
 const NOW = () => new Date("2026-11-25T20:00:00Z");
 
 async function list(setup: TestRepository, options: { database?: string; rebuild?: boolean } = {}) {
-  const { repository, signal } = setup;
-  return await listBackups({ repository, signal, now: NOW }, options);
+  const { repository, log, signal } = setup;
+  return await listBackups({ repository, log, signal, now: NOW }, options);
 }
 
 Deno.test("listBackups() asks the store until when what is shown is locked, where that is wanted, once for each", async () => {
@@ -49,7 +49,7 @@ Deno.test("listBackups() asks the store until when what is shown is locked, wher
       };
     },
   });
-  const places = { repository: new Repository(store, repository), signal, now: NOW };
+  const places = { repository: new Repository(store, repository), log: setup.log, signal, now: NOW };
   const holds = async (options: Parameters<typeof listBackups>[1]) => {
     const list = await listBackups(places, options);
     return [
@@ -297,8 +297,8 @@ Deno.test("listBackups() of a database of which a killed run has left a folder a
 Deno.test("listBackups() of a database that the patterns leave out is empty, and no mistake", async () => {
   await using setup = await TestRepository.open();
   await setup.put({ day: "2026-11-25", finishedAt: "2026-11-25T10:00:00Z", database: "orders" });
-  const { repository, signal } = setup;
-  const found = await listBackups({ repository, signal }, { database: "orders", match: ["other"] });
+  const { repository, log, signal } = setup;
+  const found = await listBackups({ repository, log, signal }, { database: "orders", match: ["other"] });
   assertEquals(found, { backups: [] });
 });
 
@@ -328,6 +328,7 @@ Deno.test("listBackups() asks the store for as much whether a backup has one chu
     setup.requests = [];
     const { prefix, suffix } = setup.repository;
     const { backups } = await listBackups({
+      log: setup.log,
       signal: setup.signal,
       repository: new Repository(counting, { prefix, suffix }),
     });
@@ -348,7 +349,7 @@ Deno.test("listBackups() shows a backup in a folder of another spelling where it
     stat: async (key: string) => ({ ...await store.stat(key), hold: key.startsWith(other) ? "locked" : undefined }),
   });
   const { backups, catalog_added } = await listBackups(
-    { repository: new Repository(locked, repository), signal },
+    { repository: new Repository(locked, repository), log: setup.log, signal },
     { rebuild: true, locks: true },
   );
   assertEquals(

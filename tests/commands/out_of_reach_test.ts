@@ -121,7 +121,7 @@ Deno.test("list names an unfinished backup whose checkpoint is in an archive tie
   await setup.write(folder, `keep-${manifest.run.slice(0, 8)}.json`, '{"kept":false,"at":"","reason":null}');
   const isSmall = (key: string) => /^(keep|checkpoint)/.test(basename(key));
   const repository = new Repository(withArchived(setup.store, isSmall), setup.repository);
-  const { backups } = await listBackups({ repository, signal: setup.signal });
+  const { backups } = await listBackups({ repository, log: setup.log, signal: setup.signal });
   assertEquals(backups.map(({ date, kept, problem }) => [date, kept, problem?.includes(HINT)]), [
     ["2026-01-04", false, true],
     ["2026-01-03", true, undefined],
@@ -132,7 +132,7 @@ Deno.test("list passes over a checkpoint that is gone when it is read", async ()
   await using setup = await TestRepository.open();
   const { name } = await setup.putUnfinished({ day: "2026-01-04", finishedAt: "2026-01-04T02:00:00Z", chunks: [0] });
   const repository = new Repository(setup.expiring(name), setup.repository);
-  const { backups } = await listBackups({ repository, signal: setup.signal });
+  const { backups } = await listBackups({ repository, log: setup.log, signal: setup.signal });
   assertEquals(backups.map(({ problem }) => problem), ["It has no manifest"]);
 });
 

@@ -11,7 +11,7 @@
 import { Catalog } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
-import { type KnownDamage, readKnownDamage } from "../../archive/known_damage.ts";
+import { type KnownDamage, requireKnownDamage } from "../../archive/known_damage.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
@@ -97,7 +97,7 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const policies = new Map(tasks.map((task) => [task.name, policyOf(task)]));
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
   const { repository, signal } = context;
-  const damage = await readKnownDamage(repository, { signal });
+  const damage = await requireKnownDamage(repository, { signal });
   const work = new Expiry({ ...context, damage }, policies, report);
   let isEmpty = true;
   for await (const holdings of readHoldings(repository, { database, withEntries: true, damage, signal })) {

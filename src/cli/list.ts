@@ -1,5 +1,6 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
 import { UsageError } from "../errors.ts";
+import type { Repository } from "../archive/repository.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
 import { commandLine } from "../command_line.ts";
@@ -104,7 +105,8 @@ export const command: Command = {
         const list = await session.list(request);
         const { stdout } = call.shell;
         const filters = CHOOSING.filter((name) => call.isGiven(name));
-        call.print(list, () => describeBackups(list, stdout.isTerminal ? stdout.columns() : undefined, filters));
+        const columns = stdout.isTerminal ? stdout.columns() : undefined;
+        call.print(list, () => describeBackups(list, { columns, filters, repository: session.repository }));
       }
       return 0;
     });
@@ -170,19 +172,24 @@ const COLUMNS: readonly Column<ListedBackup>[] = [
  * The backups as a table and their sums; numbers of documents that could not be read, pins, and what was found
  * damaged only where there are such, locks where they were asked for.
  *
- * @param filters Flags that have kept some out, maybe all of them: whoever reads that there is none must not be
- * frightened.
+ * @param options `columns`: those of the terminal. `filters`: flags that have kept some out, maybe all of them: whoever
+ * reads that there is none must not be frightened. `repository`: where there are none, if that is to be told.
  */
 export function describeBackups(
   { backups, catalog_added }: BackupList,
-  columns?: number,
-  filters: readonly string[] = [],
+  { columns, filters = [], repository }: {
+    columns?: number | undefined;
+    filters?: readonly string[];
+    repository?: Repository;
+  } = {},
 ): string {
   const added = catalog_added === undefined ? [] : [`Added to the catalog: ${formatCount(catalog_added)}`];
   if (backups.length === 0) {
     const asked = filters.map((name) => `--${name}`).join(" and ");
-    const nothing = asked === "" ? "There are no backups" : `No backup matches ${asked}; there may be others`;
-    return [nothing, ...added, ""].join("\n");
+    const nothing = asked !== ""
+      ? [`No backup matches ${asked}; there may be others`]
+      : ["There are no backups", ...repository === undefined ? [] : [describeSearched(repository)]];
+    return [...nothing, ...added, ""].join("\n");
   }
   const hasUnreadable = backups.some(({ unreadable }) => (unreadable ?? 0) > 0);
   const isPinned = backups.some(({ kept }) => kept);
@@ -214,6 +221,12 @@ export function describeBackups(
     ...added,
     "",
   ].join("\n");
+}
+
+/** Where backups would lie: of a wrong prefix nothing else tells. */
+function describeSearched({ store, prefix, suffix }: Repository): string {
+  const place = [prefix, "YYYY/MM/DD", suffix, "<database>"].filter((part) => part !== "").join("/");
+  return `  Looked for in "${store.url}" as ${place}: correct bucket, prefix or suffix if there should be some`;
 }
 
 /** `3 backups of 2 databases, 45 MB; 1 incomplete; 1 found damaged`. */

@@ -69,7 +69,7 @@ Deno.test("describeBackups() has a column for unreadable documents where there a
 });
 
 Deno.test("describeBackups() fits 80 columns: what can be told from the rest goes first, the name of a database last", () => {
-  assertEquals(describeBackups({ backups: [BACKUP, UNFINISHED] }, 80).split("\n"), [
+  assertEquals(describeBackups({ backups: [BACKUP, UNFINISHED] }, { columns: 80 }).split("\n"), [
     "COMPLETE AT              AGE  KIND  TASK    DOCUMENTS    SIZE  DATABASE",
     "2026-11-25T18:04:11Z   1h55m  full  weekly  1,234,567  310 kB  account/ab",
     "2026-10-25 INCOMPLETE      -  -     -               -       -  x",
@@ -79,7 +79,7 @@ Deno.test("describeBackups() fits 80 columns: what can be told from the rest goe
     "A backup is restored by its moment: couchdb-backup restore account/ab 2026-11-25T18:04:11Z/account%2Fab",
     "",
   ]);
-  assertEquals(describeBackups({ backups: [KAZOO] }, 80).split("\n").slice(0, 4), [
+  assertEquals(describeBackups({ backups: [KAZOO] }, { columns: 80 }).split("\n").slice(0, 4), [
     "COMPLETE AT             SIZE  DATABASE",
     `2026-11-25T18:04:11Z  310 kB  ${KAZOO.database}`,
     "1 backup of 1 database, 310 kB",
@@ -90,7 +90,7 @@ Deno.test("describeBackups() fits 80 columns: what can be told from the rest goe
 Deno.test("describeBackups() keeps its columns below each other whatever tasks are called, and no name moves the cursor", () => {
   const strange = { ...BACKUP, task: "週次バックアップ", database: "x\u001b[31m\ny" };
   for (const columns of [80, 100, 120, undefined]) {
-    const lines = describeBackups({ backups: [BACKUP, strange, KAZOO] }, columns).split("\n").slice(0, 4);
+    const lines = describeBackups({ backups: [BACKUP, strange, KAZOO] }, { columns }).split("\n").slice(0, 4);
     assertEquals(lines.some((line) => line.includes("\u001b") || line.startsWith("y")), false);
     if (columns !== undefined) { for (const line of lines) assert(widthOf(line) <= columns, `${columns}: ${line}`); }
     const at = lines.map((line) => widthOf(line.slice(0, line.search(/DATABASE|account\/ab|x\\u001b/))));
@@ -176,7 +176,7 @@ Deno.test("no name of a folder and no error moves a terminal's cursor, whichever
 Deno.test("describeBackups() does not say that there is no backup where flags have kept some out", () => {
   assertEquals(describeBackups({ backups: [] }), "There are no backups\n");
   assertEquals(
-    describeBackups({ backups: [] }, 80, ["match", "until"]),
+    describeBackups({ backups: [] }, { columns: 80, filters: ["match", "until"] }),
     "No backup matches --match and --until; there may be others\n",
   );
 });

@@ -148,7 +148,7 @@ Deno.test("list shows what was found damaged, and when, until it is sound again"
   const list = async () => {
     await using session = await fleet.open();
     const list = await session.list();
-    return { found: list.backups.map(({ found_damaged_at: at }) => at), text: describeBackups(list, 80) };
+    return { found: list.backups.map(({ found_damaged_at: at }) => at), text: describeBackups(list, { columns: 80 }) };
   };
   const intact = await list();
   assertEquals(new Set(intact.found), new Set([null]));

@@ -136,7 +136,7 @@ export {
   type WriteRow,
 } from "./src/couchdb/client.ts";
 export type { DesignDocument } from "./src/couchdb/design_document.ts";
-export type { DatabaseInfo, DocumentCount } from "./src/couchdb/info.ts";
+export type { DatabaseInfo } from "./src/couchdb/info.ts";
 export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
 export type { ClusterTimes } from "./src/couchdb/cluster.ts";
 export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";

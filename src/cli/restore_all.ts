@@ -74,7 +74,7 @@ function describeBefore({ database, fewer, written_since }: FleetDatabase): stri
       counted(restored, "document")
     } when it was restored at ${then}, and has ` +
     `${formatCount(there)} now`,
-    "  Delete it and restore again, or restore it under another name (--map)",
+    "  Restore it under another name (--map); or, where nothing that it holds is wanted, delete it and restore again",
   ];
 }
 

@@ -28,7 +28,7 @@ import {
 } from "./connection.ts";
 import { type DesignDocument, readDesign } from "./design_document.ts";
 import { GzippedBodies } from "./gzipped_body.ts";
-import { type DatabaseInfo, type DocumentCount, readInfo } from "./info.ts";
+import { type DatabaseInfo, readInfo } from "./info.ts";
 
 export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
 
@@ -58,6 +58,8 @@ export interface WriteRow {
 
 /** As many databases as `_dbs_info` takes at a time. */
 export const MOST_NAMES = 100;
+/** More copies than a range has: CouchDB waits for each that is there. */
+const MOST_COPIES = 99;
 const JSON_BODY = { "content-type": "application/json" };
 /**
  * Each copy gets a new revisions limit within milliseconds, and CouchDB answers when all have it: while a node is away
@@ -152,24 +154,27 @@ export class CouchClient {
   }
 
   /**
-   * How many documents and marks of deleted ones each of several databases has, when it was created and how far its
-   * feed is, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}` where CouchDB does not know that (before 2.2).
+   * What `GET /{db}` says of each of any number of databases, by `POST /_dbs_info`, a hundred at a time; by `GET /{db}`
+   * where CouchDB does not know that (before 2.2).
    *
-   * @param databases Decoded. Those that are missing are not in the answer.
+   * @param databases Decoded. Those that are missing are not in the answer; undefined is one that is there and of which
+   * CouchDB says nothing now.
    */
-  async documentCounts(
+  async manyDatabaseInfos(
     databases: readonly string[],
     options: CallOptions = {},
-  ): Promise<Map<string, DocumentCount>> {
-    const counts = new Map<string, DocumentCount>();
+  ): Promise<Map<string, DatabaseInfo | undefined>> {
+    const infos = new Map<string, DatabaseInfo | undefined>();
     for (let start = 0; start < databases.length; start += MOST_NAMES) {
       const keys = databases.slice(start, start + MOST_NAMES);
-      for (const [name, info] of await this.#infosOrEach(keys, options)) {
-        const { doc_count, doc_del_count, instance_start_time: created, update_seq: position } = info;
-        counts.set(name, { documents: doc_count, deleted: doc_del_count, created, position });
-      }
+      for (const [name, info] of await this.#infosOrEach(keys, options)) infos.set(name, info);
     }
-    return counts;
+    const unknown = databases.filter((name) => !infos.has(name));
+    if (unknown.length === 0) return infos;
+    // It says "not_found" whatever it fails at, such as a range of which no copy can be reached (3.5.0).
+    const listed = new Set(await this.listDatabases(options));
+    for (const name of unknown) if (listed.has(name)) infos.set(name, undefined);
+    return infos;
   }
 
   async #infosOrEach(keys: readonly string[], options: CallOptions): Promise<Map<string, DatabaseInfo>> {
@@ -185,7 +190,7 @@ export class CouchClient {
 
   /**
    * `POST /_dbs_info`, once: what `GET /{db}` says of each of several databases, at most a hundred. Those that are
-   * missing are not in the answer.
+   * missing are not in the answer, nor those of which CouchDB fails to say it.
    *
    * @param databases Decoded.
    */
@@ -277,10 +282,26 @@ export class CouchClient {
     );
   }
 
-  /** `GET /{db}/_local/{id}`: the document, undefined where there is none. @param id Without `_local/`. */
+  /**
+   * `GET /{db}/_local/{id}`: the document, undefined where no copy that is there has it. A node that was away when it
+   * was written never gets it, as CouchDB brings local documents to no other copy: so where most have none, each counts.
+   *
+   * @param id Without `_local/`.
+   */
   async localDocument(database: string, id: string, options: CallOptions = {}): Promise<unknown> {
+    return await this.#localDocument(database, id, options) ??
+      await this.#localDocument(database, id, { ...options, copies: MOST_COPIES });
+  }
+
+  /** @param options.copies How many copies must agree, of those that are there. @default most of them */
+  async #localDocument(
+    database: string,
+    id: string,
+    { copies, ...options }: CallOptions & { copies?: number },
+  ): Promise<unknown> {
+    const query = copies === undefined ? "" : `?r=${copies}`;
     try {
-      return await this.#http.json(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}`, {
+      return await this.#http.json(`/${encodeDatabase(database)}/_local/${encodeURIComponent(id)}${query}`, {
         action: `read the local document "${id}" of database "${database}"`,
         database,
         ...options,
@@ -317,7 +338,7 @@ export class CouchClient {
       });
     };
     const putOver = async () => {
-      const present = await this.localDocument(database, id, options);
+      const present = await this.#localDocument(database, id, options);
       return await put(isMembers(present) ? present["_rev"] : undefined);
     };
     let answer: unknown;

@@ -29,18 +29,6 @@ export interface DatabaseInfo {
   purge_seq: string | null;
 }
 
-/** How much a database holds, and of when that is. */
-export interface DocumentCount {
-  /** Documents that are not deleted. */
-  documents: number;
-  /** Marks of deleted ones. */
-  deleted: number;
-  /** When the database was created; null where CouchDB does not tell. */
-  created: string | null;
-  /** A position in its changes feed. */
-  position: string;
-}
-
 /**
  * Reads what CouchDB says of a database, for itself or as one of several. @throws CouchError where it is not about that
  * database, or does not count its documents.

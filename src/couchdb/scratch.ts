@@ -9,6 +9,8 @@
 import { describeError } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import type { CouchClient } from "./client.ts";
+import { CopyCounts } from "./copy_counts.ts";
+import type { DatabaseInfo } from "./info.ts";
 import type { CallOptions } from "./connection.ts";
 import { isScratchName, runOfScratchName } from "./scratch_name.ts";
 
@@ -115,10 +117,12 @@ export async function dropAbandoned(
   { knownRuns, ...options }: CallOptions & { knownRuns: ReadonlyMap<string, Date> },
 ): Promise<{ dropped: string[]; kept: KeptScratch[] }> {
   const { couch, log, now } = context;
+  const counts = new CopyCounts(couch, { log });
   const dropped: string[] = [];
   const kept: KeptScratch[] = [];
   for (const name of (await couch.listDatabases(options)).filter(isScratchName)) {
-    const at = await readNote(couch, name, options) ?? await begunWithoutNote(couch, name, { ...options, knownRuns });
+    const at = await readNote(couch, name, options) ??
+      await begunWithoutNote({ couch, counts }, name, { ...options, knownRuns });
     if (at === undefined) {
       log.warn("database has the name of a scratch database but no note: it is kept", { database: name });
       continue;
@@ -140,14 +144,17 @@ export async function dropAbandoned(
  * When the run began that has made an empty database, undefined where it is none of a known run, or holds something.
  */
 async function begunWithoutNote(
-  couch: CouchClient,
+  { couch, counts }: { couch: CouchClient; counts: CopyCounts },
   name: string,
   { knownRuns, ...options }: CallOptions & { knownRuns: ReadonlyMap<string, Date> },
 ): Promise<Date | undefined> {
   const run = runOfScratchName(name) ?? "";
   const at = knownRuns.get(run);
-  const counts = at === undefined ? undefined : (await couch.documentCounts([name], options)).get(name);
-  if (counts === undefined || counts.documents + counts.deleted > 0) return undefined;
+  const first = at === undefined ? undefined : (await couch.manyDatabaseInfos([name], options)).get(name);
+  if (first === undefined) return undefined;
+  const isFilled = ({ doc_count, doc_del_count }: DatabaseInfo) => doc_count + doc_del_count > 0;
+  const { info, lag } = await counts.most(name, { first, isEnough: isFilled }, options);
+  if (isFilled(info) || lag !== undefined) return undefined;
   // A note of somebody else says that it is none of ours.
   return await couch.localDocument(name, NOTE_ID, options) === undefined ? at : undefined;
 }

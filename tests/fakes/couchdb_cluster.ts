@@ -91,6 +91,11 @@ export class FakeCluster implements AsyncDisposable {
     this.#state.reading = typeof copies === "number" ? this.#node(copies) : copies;
   }
 
+  /** Which copies `GET /{db}` and `_dbs_info` count: any, as at first, or those of one node, which answer first. */
+  countFrom(copies: "any" | number): void {
+    this.#state.counting = copies === "any" ? undefined : this.#node(copies);
+  }
+
   /**
    * Internal replication to a node, which does not lag any more: of all that it has missed, or of at most so many
    * documents of each database. Returns how many are still missed.

@@ -148,6 +148,41 @@ testCluster("draws ranges in another order for each reading, and never loses by 
 }, { q: 8 });
 
 testCluster(
+  "counts the copies of the node that answers first, where a test says which",
+  async ({ cluster, database }) => {
+    cluster.takeAway(2);
+    fill(database, 20);
+    cluster.bringBack(2);
+    const counts = async () => {
+      const [row] = (await couchOk(cluster.nodes[0]!, "POST /_dbs_info", { keys: ["db"] })).json;
+      return [(await couchOk(cluster.nodes[0]!, "GET /db")).json.doc_count, row.info.doc_count];
+    };
+    cluster.countFrom(2);
+    assertEquals(await counts(), [0, 0]);
+    cluster.countFrom(1);
+    assertEquals(await counts(), [20, 20]);
+  },
+);
+
+testCluster("brings a local document to no copy whose node was away when it was written", async ({ cluster }) => {
+  const [node] = cluster.nodes;
+  cluster.takeAway(1);
+  cluster.takeAway(2);
+  await couchOk(node!, "PUT /db/_local/note", { n: 1 });
+  const statuses = async () => {
+    const paths = ["", "?r=2", "?r=3", "?r=99"].map((query) => `GET /db/_local/note${query}`);
+    return await Promise.all(paths.map(async (path) => (await couch(node!, path)).status));
+  };
+  assertEquals(await statuses(), [200, 200, 200, 200]);
+  cluster.bringBack(1);
+  assertEquals(await statuses(), [200, 200, 200, 200]);
+  cluster.bringBack(2);
+  cluster.catchUp(1);
+  cluster.catchUp(2);
+  assertEquals(await statuses(), [404, 404, 200, 200]);
+});
+
+testCluster(
   "sets a revisions limit on the copies that are there, and fails at it while a node is away",
   async ({ cluster }) => {
     const [node] = cluster.nodes;

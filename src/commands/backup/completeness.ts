@@ -8,6 +8,7 @@ import type { KnownRows } from "../../archive/overlap.ts";
 import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
+import { questionsFor } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
@@ -18,9 +19,6 @@ import type { Turns } from "./turns.ts";
 
 /** Ids of an increment that may come after those that it has listed. */
 const FURTHER_IDS = 10_000;
-/** More questions than these at once tell nothing more. */
-const MOST_QUESTIONS = 48;
-
 /** So many deleted documents are asked for one by one, to show that CouchDB counts wrongly; so many in one request. */
 const MOST_DELETED = 100_000;
 const DELETED_AT_ONCE = 1000;
@@ -74,10 +72,9 @@ export class DocumentCounts {
     this.info = info;
     this.live = info.doc_count;
     this.expected = info.doc_count + info.doc_del_count;
-    const { n, q } = info;
     // In CouchDB 1.x, which has no ranges, this is the time at which the server was started.
-    this.#createdAt = q === null ? null : info.instance_start_time;
-    this.#questions = n === null || n === 1 ? 1 : Math.min(n * (q ?? 1), MOST_QUESTIONS);
+    this.#createdAt = info.q === null ? null : info.instance_start_time;
+    this.#questions = questionsFor(info);
   }
 
   /** Whether each range has several copies, which may differ. */

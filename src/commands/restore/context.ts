@@ -6,6 +6,8 @@ import type { Archive, ArchivePlace } from "../../archive/archive.ts";
 import type { PathContext } from "../../archive/find.ts";
 import type { Repository } from "../../archive/repository.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
+import type { ClusterTimes } from "../../couchdb/cluster.ts";
+import type { CopyCounts } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import type { Refusals } from "../../couchdb/write.ts";
 import type { Progress } from "../../observe.ts";
@@ -22,6 +24,8 @@ export interface RestoreContext extends PathContext {
   progress: Progress;
   /** What time it is. */
   now: () => Date;
+  /** How long the nodes of a cluster are waited for. @default some minutes */
+  clusterTimes?: ClusterTimes | undefined;
   /** Is called when the database is there, before the first document is written to it. */
   onReady?: (() => Promise<void>) | undefined;
   /** Receives what CouchDB says of the database after its last document. */
@@ -75,6 +79,8 @@ export interface OneOfMany extends RestoreContext {
   place?: ArchivePlace | undefined;
   /** What new databases have. */
   fresh?: FreshSettings | undefined;
+  /** Counts what databases hold. @default its own */
+  counts?: CopyCounts | undefined;
   /** The database holds nothing but what an earlier call has restored into it. */
   isBegun?: boolean | undefined;
   /** CouchDB has just said that the database is not there: creating it will tell. @default it is looked at first */
@@ -91,6 +97,7 @@ export interface BegunRestore extends OneOfMany {
   /** The decoded name of the database that is written to. */
   database: string;
   startedAt: Date;
+  counts: CopyCounts;
 }
 
 /** What a whole restore works with. */
@@ -99,6 +106,9 @@ export interface FleetContext extends RestoreContext {
   /** Receives the name of the restore in a database's note, before it starts or resumes. */
   onBegun?: ((id: string) => void) | undefined;
 }
+
+/** A whole restore that has begun. */
+export type BegunFleet = FleetContext & OneOfMany & { counts: CopyCounts };
 
 /** What is to be restored, and how. */
 export interface FleetRequest extends Omit<RestoreRequest, "database" | "path"> {

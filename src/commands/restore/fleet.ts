@@ -9,19 +9,28 @@
  */
 import type { Archive } from "../../archive/archive.ts";
 import { placeOfPoint } from "../../archive/find.ts";
+import { CopyCounts } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { isUnwritten, type RestoreWitness, storeRestoreNote } from "../../couchdb/restore_note.ts";
 import { encodeDatabase } from "../../database_name.ts";
-import { describeError, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
+import { describeError, EXIT, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import type { Place } from "../shares.ts";
 import { joinKey } from "../../store/key.ts";
-import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
+import type { BegunFleet, FleetContext, FleetRequest, OneOfMany } from "./context.ts";
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";
 import { claimRoom, fleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
-import { describerOf, examineTargets, isFilled, isOurs, type Target } from "./fleet_targets.ts";
+import {
+  describeDoubt,
+  describerOf,
+  examineTargets,
+  isFilled,
+  isOurs,
+  LAGGING_HINT,
+  type Target,
+} from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { restoreOneOfMany } from "./restore.ts";
 
@@ -31,7 +40,8 @@ import { restoreOneOfMany } from "./restore.ts";
  * @throws UsageError before anything is written, when the targets are not as they must be; StoreError and CouchError
  * when these cannot be found out; the reason of `context.signal`. What fails later is in the report.
  */
-export async function restoreFleet(context: FleetContext, request: FleetRequest): Promise<FleetReport> {
+export async function restoreFleet(given: FleetContext, request: FleetRequest): Promise<FleetReport> {
+  const context = beginFleet(given);
   const { log, now, progress } = context;
   const startedAt = now();
   const signal = eitherSignal(context);
@@ -95,6 +105,12 @@ export async function restoreFleet(context: FleetContext, request: FleetRequest)
   return report;
 }
 
+/** Adds what all databases of a whole restore have in common. */
+export function beginFleet(context: FleetContext): BegunFleet {
+  const { couch, log, clusterTimes: times } = context;
+  return { ...context, counts: new CopyCounts(couch, { log, times }) };
+}
+
 /**
  * Logs why a database is not restored.
  *
@@ -137,12 +153,17 @@ function addressOf(
 
 /** What an earlier restore has brought back; undefined where it has not, or all is to be written again. */
 export function restoredBefore(target: Target, request: FleetRequest): FleetDatabase | undefined {
-  const { note, documents: there } = target;
+  const { note, documents: there, lag } = target;
   if (!isOurs(target) || note?.done !== true || request.intoExisting === true) return undefined;
   const { documents: restored = 0, at } = note;
   const outcome: FleetDatabase = { ...addressOf(target), status: "already" };
+  if (there >= restored) return outcome;
+  if (lag !== undefined) {
+    const error = `It was restored before, and ${describeDoubt(target)}`;
+    return { ...outcome, status: "failed", error, hint: LAGGING_HINT, exit_code: EXIT.couchdb };
+  }
   // Said, as it may have been emptied since: "restored before" alone would be taken for all being there.
-  return there >= restored ? outcome : { ...outcome, fewer: { restored, restored_at: at, there } };
+  return { ...outcome, fewer: { restored, restored_at: at, there } };
 }
 
 /** Restores one database, unless an earlier restore has. @throws As `restore` does. */
@@ -198,7 +219,11 @@ async function tellBefore(
   { to, note, position: known }: Target,
   before: FleetDatabase,
 ): Promise<FleetDatabase> {
-  const { fewer } = before;
+  const { fewer, error, hint } = before;
+  if (error !== undefined) {
+    log.error("database is not restored", { database: to, error, hint });
+    return before;
+  }
   if (fewer !== undefined) {
     log.error("database was restored before, and has fewer documents now", { database: to, ...fewer });
     return before;

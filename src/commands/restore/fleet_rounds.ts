@@ -9,23 +9,24 @@ import { counted } from "../../counts.ts";
 import type { Refusals } from "../../couchdb/write.ts";
 import { CouchError, hintOf, isFatalForRun, isTransient, UsageError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
-import type { FleetContext, FleetRequest, OneOfMany } from "./context.ts";
-import { restoredBefore, restoreTarget } from "./fleet.ts";
+import type { BegunFleet, FleetContext, FleetRequest } from "./context.ts";
+import { beginFleet, restoredBefore, restoreTarget } from "./fleet.ts";
 import { type FleetDatabase, isThere, type LeftOut } from "./fleet_report.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
 import {
-  describeFilled,
   describerOf,
   examineTargets,
-  isFilled,
   isOurs,
   isSealed,
+  LAGGING_HINT,
   lookAtTargets,
   type Target,
+  whyNotFree,
 } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { firstBeginning, firstPosition, type RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
+import { LAGGING } from "./target.ts";
 
 /** The most stretches: the plan is passed from step to step, and a state may have 256 KiB. */
 const MOST_STRETCHES = 200;
@@ -113,7 +114,7 @@ interface Cursor {
 export async function planFleet(context: FleetContext, request: FleetRequest): Promise<FleetPlan> {
   const startedAt = context.now();
   const wanted = readMoment(request.path);
-  const looking = { ...context, signal: eitherSignal(context) };
+  const looking = { ...beginFleet(context), signal: eitherSignal(context) };
   const { kept, leftOut } = await findFleet(looking, request, { notAfter: wanted });
   await examineTargets(looking, kept, request);
   const names = kept.map(({ database }) => database);
@@ -148,7 +149,7 @@ class StretchRound {
   /** The call's signal and its stop together. */
   readonly #either: AbortSignal;
   /** What each restore works with. */
-  readonly #follow: FleetContext & OneOfMany;
+  readonly #follow: BegunFleet;
   readonly #cursor: Cursor;
   /** Where the round before has ended. */
   readonly #before: Pick<Cursor, "done" | "chunks">;
@@ -164,7 +165,7 @@ class StretchRound {
     this.#before = { done: cursor.done, chunks: cursor.chunks };
     this.#position = positionOf(cursor);
     this.#follow = {
-      ...context,
+      ...beginFleet(context),
       signal: this.#either,
       fresh: new FreshSettings(),
       onPosition: (position) => void (this.#position = position),
@@ -296,7 +297,7 @@ export async function summariseFleet(
   request: FleetRequest,
   { moment, startedAt }: { moment: Date; startedAt: Date },
 ): Promise<FleetSummary> {
-  const looking = { ...context, signal: eitherSignal(context) };
+  const looking = { ...beginFleet(context), signal: eitherSignal(context) };
   const { kept, leftOut } = await findFleet(looking, request, { notAfter: moment });
   const targets = await lookAtTargets(looking, kept, request);
   const isRestored = (target: Target) => {
@@ -319,7 +320,7 @@ function noteReached(cursor: Cursor, { documents }: RestorePosition): void {
 }
 
 async function targetsOf(
-  context: FleetContext,
+  context: BegunFleet,
   request: FleetRequest,
   { moment, stretch: { from, to } }: { moment: Date; stretch: Stretch },
   done: string | null,
@@ -330,10 +331,16 @@ async function targetsOf(
 }
 
 /** Somebody may have written to a target since the plan was made. */
-function mustBeFree(target: Target, { intoExisting }: FleetRequest): void {
-  if (intoExisting === true || isOurs(target) || !isFilled(target)) return;
-  throw new UsageError(`Cannot restore into "${target.to}": somebody else has written to it since the restore began`, {
-    hint: describeFilled(target),
+function mustBeFree(target: Target, request: FleetRequest): void {
+  const reason = whyNotFree(target, request);
+  if (reason === undefined) return;
+  const { to, lag } = target;
+  if (lag !== undefined) {
+    const facts = { error: LAGGING, database: to };
+    throw new CouchError(`Cannot restore into "${to}": ${reason}`, facts, { hint: LAGGING_HINT });
+  }
+  throw new UsageError(`Cannot restore into "${to}": somebody else has written to it since the restore began`, {
+    hint: reason,
   });
 }
 
@@ -361,7 +368,8 @@ function toldOf({ first, ...counts }: Refusals, { isDiscreet }: { isDiscreet: bo
 }
 
 /** @param before What CouchDB has refused of what is no design document, in earlier rounds too. */
-function describeOutcome({ fewer, report }: FleetDatabase, target: Target, before: Refusals): string {
+function describeOutcome({ fewer, report, error }: FleetDatabase, target: Target, before: Refusals): string {
+  if (error !== undefined) return error;
   if (fewer !== undefined) {
     return `it had ${counted(fewer.restored, "document")} when it was restored before, and has ${fewer.there} now`;
   }

@@ -5,16 +5,21 @@
  */
 import type { BackupOfMoment } from "../../archive/moment.ts";
 import { refusePlain, requireUnlockable } from "../../archive/unlock.ts";
+import type { CopyCount } from "../../couchdb/copy_counts.ts";
+import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { readRestoreNote, type RestoreNote } from "../../couchdb/restore_note.ts";
-import { describeDiscreetly, describeError, UsageError } from "../../errors.ts";
+import { CouchError, describeDiscreetly, describeError, UsageError } from "../../errors.ts";
 import { loadAhead } from "../../parallel.ts";
 import { joinKey } from "../../store/key.ts";
 import { explainName, readRenames, unmetRenames } from "../../task/rename.ts";
-import type { FleetContext, FleetRequest } from "./context.ts";
-import { describeContents } from "./target.ts";
+import type { BegunFleet, FleetContext, FleetRequest } from "./context.ts";
+import { describeContents, holdsDocuments, LAGGING } from "./target.ts";
 
 /** Targets that are looked at at once. */
 const TARGETS_AT_ONCE = 16;
+
+/** What to do where a copy may lag. */
+export const LAGGING_HINT = "Wait until the nodes of the cluster are up to date, and run the same command again";
 
 /** Problems that a message names one by one. */
 const SHOWN_PROBLEMS = 20;
@@ -35,6 +40,8 @@ export interface Target extends BackupOfMoment {
   position: string;
   /** Whether it is not there. */
   isMissing: boolean;
+  /** Why it may hold more, where that would change what becomes of it: a node of the cluster is not up to date. */
+  lag: string | undefined;
 }
 
 /** Whether what is restored was sealed, so that nothing but its own report may name its documents. */
@@ -49,7 +56,7 @@ export function describerOf(target: Pick<Target, "point">): (error: unknown) => 
 
 /** Determines every target, and refuses all when one is invalid. @throws UsageError that names the invalid ones. */
 export async function examineTargets(
-  context: FleetContext,
+  context: BegunFleet,
   found: readonly BackupOfMoment[],
   request: FleetRequest,
 ): Promise<Target[]> {
@@ -73,13 +80,13 @@ export async function examineTargets(
   const remedy = isOdd ? "leave it out by --exclude, or give it another name by --map" : "correct --map";
   if (problems.length > 0) throw refuse(problems, `Nothing was written: ${remedy}`);
   const targets = await lookAtTargets(context, found, request);
-  for (const target of targets) {
-    if (isFilled(target) && !isOurs(target) && request.intoExisting !== true) problems.push(describeFilled(target));
+  const refused = targets.filter((target) => whyNotFree(target, request) !== undefined);
+  if (refused.length === 0) return targets;
+  const reasons = refused.flatMap((target) => whyNotFree(target, request) ?? []);
+  if (refused.some(({ lag }) => lag !== undefined)) {
+    throw new CouchError(listing(reasons), { error: LAGGING }, { hint: `${LAGGING_HINT}; nothing was written` });
   }
-  if (problems.length > 0) {
-    throw refuse(problems, "Nothing was written: restore under other names (--map), or add --into-existing");
-  }
-  return targets;
+  throw refuse(reasons, "Nothing was written: restore under other names (--map), or add --into-existing");
 }
 
 /** @throws UsageError and ArchiveError where one could not be opened, or is in clear and should not be. */
@@ -97,29 +104,65 @@ async function examineSeals(
 
 /** Looks what the targets hold, and what earlier restores have noted there. */
 export async function lookAtTargets(
-  { couch, signal }: FleetContext,
+  context: BegunFleet,
   found: readonly BackupOfMoment[],
   { map = [] }: FleetRequest,
 ): Promise<Target[]> {
+  const { couch, signal } = context;
   const rename = readRenames(map);
-  const counts = await couch.documentCounts(found.map(({ database }) => rename(database)), { signal });
+  const infos = await couch.manyDatabaseInfos(found.map(({ database }) => rename(database)), { signal });
   const look = async (one: BackupOfMoment, signal: AbortSignal): Promise<Target> => {
     const to = rename(one.database);
-    const { documents = 0, deleted = 0, created = null, position = "" } = counts.get(to) ?? {};
-    const isMissing = !counts.has(to);
-    const target = { ...one, to, note: undefined, documents, deleted, created, position, isMissing };
-    return isFilled(target) ? { ...target, note: await readRestoreNote(couch, to, { signal }) } : target;
+    const nothing = { note: undefined, documents: 0, deleted: 0, created: null, position: "", lag: undefined };
+    const first = infos.get(to);
+    // One that is there and says nothing tells why when it is restored.
+    if (first === undefined) return { ...one, to, ...nothing, isMissing: !infos.has(to) };
+    return await lookAt({ ...context, signal }, { ...one, to, ...nothing, isMissing: false }, first);
   };
   return await Array.fromAsync(loadAhead(found, look, { limit: TARGETS_AT_ONCE, signal }));
 }
 
+/** Counts what is there again where that would be written to, refused or told of for having too little. */
+async function lookAt({ couch, counts, signal }: BegunFleet, target: Target, first: DatabaseInfo): Promise<Target> {
+  const { to } = target;
+  const isHolding = (info: DatabaseInfo) => holdsDocuments(to, info);
+  const { info, lag } = await counts.most(to, { first, isEnough: isHolding }, { signal });
+  const held = counting(target, { info, lag });
+  if (!isFilled(held)) return held;
+  const note = await readRestoreNote(couch, to, { signal });
+  const noted = { ...held, note };
+  // What is not the database that was restored is none the more for what it holds.
+  if (!isNoted(noted) || note?.done !== true || note.witness?.created !== held.created) return noted;
+  const isWhole = (info: DatabaseInfo) =>
+    isOurs(counting(noted, { info, lag })) && info.doc_count >= (note.documents ?? 0);
+  const most = await counts.most(to, { first: info, isEnough: isWhole }, { signal });
+  return counting(noted, most);
+}
+
+/** A target with what is counted of it. */
+function counting<T extends Target>(target: T, { info, lag }: CopyCount): T {
+  const { doc_count: documents, doc_del_count: deleted, instance_start_time: created, update_seq: position } = info;
+  return { ...target, documents, deleted, created, position, lag };
+}
+
 export function isFilled({ to, documents, deleted }: Target): boolean {
-  // CouchDB puts a design document of its own into a new _users.
-  return documents + deleted > (to === "_users" ? 1 : 0);
+  return holdsDocuments(to, { doc_count: documents, doc_del_count: deleted });
+}
+
+/** Why a target must not be written to, as a phrase; undefined where it may be, or needs not be. */
+export function whyNotFree(target: Target, { intoExisting }: FleetRequest): string | undefined {
+  if (intoExisting === true || isOurs(target)) return undefined;
+  if (target.lag !== undefined) return describeDoubt(target);
+  return isFilled(target) ? describeFilled(target) : undefined;
+}
+
+/** That nobody knows what a target holds. */
+export function describeDoubt({ to, lag }: Target): string {
+  return `what "${to}" holds is not known, as a copy may lag: ${lag}`;
 }
 
 /** Why a target that holds documents is not written to. */
-export function describeFilled(target: Target): string {
+function describeFilled(target: Target): string {
   const { to, documents, deleted } = target;
   const holds = `"${to}" holds ${describeContents(documents, deleted)}`;
   return isNoted(target) ? `${holds}, and a note of a restore that does not fit them` : holds;
@@ -152,7 +195,11 @@ function leastDocuments({ point: { manifest } }: Target): number {
 }
 
 function refuse(problems: readonly string[], hint: string): UsageError {
+  return new UsageError(listing(problems), { hint });
+}
+
+function listing(problems: readonly string[]): string {
   const shown = problems.slice(0, SHOWN_PROBLEMS).map((problem) => `\n  ${problem}`).join("");
   const more = problems.length > SHOWN_PROBLEMS ? `\n  and ${problems.length - SHOWN_PROBLEMS} more` : "";
-  return new UsageError(`Cannot restore all of these databases:${shown}${more}`, { hint });
+  return `Cannot restore all of these databases:${shown}${more}`;
 }

@@ -4,6 +4,7 @@
  * security object and has the views built. In: a database's name and a path. Out: a report.
  */
 import type { Archive } from "../../archive/archive.ts";
+import { CopyCounts } from "../../couchdb/copy_counts.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
 import { mustNameSome } from "../../task/pattern.ts";
@@ -35,7 +36,8 @@ export async function restoreOneOfMany(context: OneOfMany, request: RestoreReque
   progress.runStarted({ action: "restore", databases: 1 });
   let ok = false;
   try {
-    const begun = { ...context, log, signal: eitherSignal(context), database, startedAt: now() };
+    const counts = context.counts ?? new CopyCounts(context.couch, { log, times: context.clusterTimes });
+    const begun = { ...context, log, signal: eitherSignal(context), database, startedAt: now(), counts };
     const report = await restoreDatabase(begun, request);
     ok = report.ok;
     return report;

@@ -4,6 +4,7 @@
  */
 import { counted } from "../../counts.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
+import type { CopyCounts } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { CouchError, describeError, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
@@ -19,6 +20,9 @@ const SETTING_REFUSALS = new Set([400, 403, 404, 405, 501]);
 
 const FAILED_SETTING_HINT =
   'CouchDB sets it only while the nodes of its cluster are there and none is in maintenance: set it then, as the manifest has it under "properties"';
+
+/** The `error` where a node of the cluster is not up to date and what a database holds is not known for that. */
+export const LAGGING = "lagging";
 
 /** CouchDB's default security objects: 3.x, then earlier. */
 const DEFAULT_SECURITIES = [
@@ -47,6 +51,7 @@ export type TargetState = "missing" | "empty" | "filled";
 /** What the target works with. */
 export interface TargetContext {
   couch: CouchClient;
+  counts: CopyCounts;
   log: Log;
   signal: AbortSignal;
   /** What new databases have, where one restore after the other makes some. */
@@ -104,17 +109,24 @@ export class RestoreTarget {
   }
 
   async #look(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
-    this.info = await this.#read();
-    if (this.info !== undefined) await this.#judge(this.info, properties, options);
+    const info = await this.#read();
+    if (info !== undefined) await this.#judge(info, properties, options);
   }
 
   async #judge(
-    info: DatabaseInfo,
+    first: DatabaseInfo,
     properties: DatabaseProperties | undefined,
     options: TargetOptions,
   ): Promise<void> {
+    const { counts, signal } = this.#context;
+    const isEnough = (info: DatabaseInfo) => holdsDocuments(this.#name, info);
+    const { info, lag } = await counts.most(this.#name, { first, isEnough }, { signal });
+    this.info = info;
     const { doc_count, doc_del_count, partitioned } = info;
-    this.state = await this.#isEmpty(info) ? "empty" : "filled";
+    const seemsEmpty = await this.#isEmpty(info);
+    if (seemsEmpty && lag !== undefined && !options.intoExisting) throw seemsEmptyError(this.#name, lag);
+    // What may hold documents of somebody's is treated with the same care as what does.
+    this.state = seemsEmpty && lag === undefined ? "empty" : "filled";
     if (partitioned && properties?.partitioned === false) {
       throw new UsageError(`Cannot restore into "${this.#name}": it is partitioned, the archive's database was not`, {
         hint: "Restore into a database of another name: it is created as it was",
@@ -163,8 +175,8 @@ export class RestoreTarget {
   }
 
   async #lookAgain(properties: DatabaseProperties | undefined, options: TargetOptions): Promise<void> {
-    this.info = await this.#context.couch.databaseInfo(this.#name, { signal: this.#context.signal });
-    await this.#judge(this.info, properties, options);
+    const { couch, signal } = this.#context;
+    await this.#judge(await couch.databaseInfo(this.#name, { signal }), properties, options);
   }
 
   /** A node behind a load balancer may not know for a moment what another one has created. */
@@ -207,19 +219,25 @@ export class RestoreTarget {
    * looked for among the documents and the marks of deleted ones together.
    */
   async countMissing(written: { documents: number; deleted: number }): Promise<number> {
-    const { couch, log, signal } = this.#context;
+    const { counts, couch, log, signal } = this.#context;
     const isFilled = this.state === "filled";
     const expected = isFilled ? written.documents : written.documents - written.deleted;
+    const countOf = ({ doc_count, doc_del_count }: DatabaseInfo) => isFilled ? doc_count + doc_del_count : doc_count;
+    const count = async () => {
+      const first = await couch.databaseInfo(this.#name, { signal });
+      return await counts.most(this.#name, { first, isEnough: (info) => countOf(info) >= expected }, { signal });
+    };
     let found = 0;
-    for (let attempt = 1; attempt <= COUNT_ATTEMPTS; attempt++) {
-      const ask = () => couch.databaseInfo(this.#name, { signal });
-      const info = await (this.created ? this.#untilItIsKnown(ask) : ask());
-      const { doc_count, doc_del_count } = this.info = this.#infoBehind = info;
-      found = isFilled ? doc_count + doc_del_count : doc_count;
+    let lag: string | undefined;
+    for (let attempt = 1; attempt <= COUNT_ATTEMPTS && lag === undefined; attempt++) {
+      const most = await (this.created ? this.#untilItIsKnown(count) : count());
+      const { doc_count, doc_del_count } = this.info = this.#infoBehind = most.info;
+      found = countOf(most.info);
       if (found >= expected) {
         log.info("database is checked", { documents: doc_count, deleted: doc_del_count });
         return 0;
       }
+      lag = most.lag;
       // A cluster may answer with the counts of a moment ago.
       const deleted = isFilled ? " and marks of deleted ones" : "";
       const reason = `it has ${counted(found, "document")}${deleted}, but ${expected} are expected`;
@@ -227,9 +245,10 @@ export class RestoreTarget {
         error: "count",
         reason,
       });
-      if (attempt < COUNT_ATTEMPTS) await couch.waitAfterFailure(error, attempt + 1, { signal });
+      if (attempt < COUNT_ATTEMPTS && lag === undefined) await couch.waitAfterFailure(error, attempt + 1, { signal });
     }
-    log.error("documents are missing in the database", { found, expected });
+    const hint = lag === undefined ? undefined : "the cluster is still catching up: count them again when it has";
+    log.error("documents are missing in the database", { found, expected, lag, hint });
     return expected - found;
   }
 
@@ -318,14 +337,32 @@ export class RestoreTarget {
     }
   }
 
-  async #isEmpty({ doc_count, doc_del_count }: DatabaseInfo): Promise<boolean> {
-    if (doc_count + doc_del_count === 0) return true;
-    if (this.#name !== "_users" || doc_count > 1 || doc_del_count > 0) return false;
+  async #isEmpty(info: DatabaseInfo): Promise<boolean> {
+    if (info.doc_count + info.doc_del_count === 0) return true;
+    if (holdsDocuments(this.#name, info)) return false;
     // CouchDB puts its own design document into a new _users.
     const { couch, signal } = this.#context;
     const [only] = await couch.listIds(this.#name, { limit: 1 }, { signal });
     return only === "_design/_auth";
   }
+}
+
+/** Whether a database holds documents that CouchDB has not put there by itself. */
+export function holdsDocuments(
+  name: string,
+  { doc_count, doc_del_count }: Pick<DatabaseInfo, "doc_count" | "doc_del_count">,
+): boolean {
+  // Into a new _users it puts a design document of its own.
+  return doc_count + doc_del_count > (name === "_users" ? 1 : 0);
+}
+
+/** @param lag Why copies of it may hold more than is counted. */
+function seemsEmptyError(name: string, lag: string): CouchError {
+  return new CouchError(`Cannot tell whether "${name}" is empty: ${lag}`, { error: LAGGING, database: name }, {
+    hint:
+      "No document is counted in it, but a copy that lags may not have them yet: wait until the cluster has caught " +
+      "up, restore under another name, or add --into-existing",
+  });
 }
 
 /** Whether documents in a database of that name are replication jobs; `a/_replicator` is one of them, too. */

@@ -404,8 +404,8 @@ async function compareSettings(
 
 /** Names are made of the run's id. One that is taken is none of this run's, and must not be dropped after it. */
 async function refuseExisting({ couch, signal }: TestRestoreContext, name: string): Promise<void> {
-  const counts = await couch.documentCounts([name], { signal });
-  if (!counts.has(name)) return;
+  const infos = await couch.manyDatabaseInfos([name], { signal });
+  if (!infos.has(name)) return;
   throw new CouchError(`Cannot restore into "${name}" for a test: there is a database of that name`, {
     error: "file_exists",
     database: name,

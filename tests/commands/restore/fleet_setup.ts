@@ -26,9 +26,16 @@ export interface FleetSetup extends AsyncDisposable {
   drop(names?: readonly string[]): Promise<void>;
 }
 
-/** `count` databases of some documents each, whose names have slashes and pluses. */
-export async function setUpFleet(count: number, { tasks }: { tasks?: string } = {}): Promise<FleetSetup> {
-  const server = await startFakeCouchDb();
+/**
+ * `count` databases of some documents each, whose names have slashes and pluses.
+ *
+ * @param options.server Where they are, which is stopped with the rest. @default one of its own
+ */
+export async function setUpFleet(
+  count: number,
+  { tasks, server: given }: { tasks?: string; server?: FakeCouchDb } = {},
+): Promise<FleetSetup> {
+  const server = given ?? await startFakeCouchDb();
   const names = Array.from({ length: count }, (_, index) => {
     const digits = String(index).padStart(3, "0");
     return index % 3 === 0 ? `account/${digits}/x` : index % 3 === 1 ? `account+${digits}` : `media${digits}`;

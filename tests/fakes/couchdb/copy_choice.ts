@@ -24,10 +24,14 @@ export function chooseCopies(coordinator: ClusterNode, { reading, random }: {
   };
 }
 
-/** Any copy of each range, as `GET /{db}` takes them. */
-export function drawCopies(random: () => number): CopyChoice {
+/** Any copy of each range, as `GET /{db}` takes them, or those of one node. */
+export function drawCopies(
+  { counting, random }: { counting: ClusterNode | undefined; random: () => number },
+): CopyChoice {
   return (range) => {
     const copies = liveCopies(range);
+    const wanted = counting === undefined ? undefined : copies.find(({ node }) => node === counting);
+    if (wanted !== undefined) return wanted;
     return copies.length === 1 ? copies[0]! : copies[Math.floor(random() * copies.length)]!;
   };
 }

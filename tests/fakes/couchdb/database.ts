@@ -34,6 +34,8 @@ export interface DatabaseSurroundings {
   random: () => number;
   /** What listings read. */
   readonly reading: Reading;
+  /** Whose copies are counted; undefined for any. */
+  readonly counting: ClusterNode | undefined;
 }
 
 /** What `GET /{db}` tells of the documents. */
@@ -91,9 +93,9 @@ export class Database {
     return Math.floor(this.properties.n / 2) + 1;
   }
 
-  /** Counts and positions, of one copy of each range that chance picks: on a cluster they differ from call to call. */
+  /** Counts and positions, of one copy of each range that chance picks, unless a test does: on a cluster they differ from call to call. */
   counts(): DatabaseCounts {
-    const choose = drawCopies(this.#surroundings.random);
+    const choose = drawCopies(this.#surroundings);
     const drawn = this.shards.ranges.map((range) => ({ range, copy: choose(range) }));
     const sum = (count: (copy: ShardCopy) => number) => drawn.reduce((total, { copy }) => total + count(copy), 0);
     return {

@@ -17,6 +17,7 @@ import { type Member, objectText } from "./json_text.ts";
 import { compareRevisions, historyOf, type Revision, revisionName } from "./revision_tree.ts";
 import type { DatabaseCall } from "./server_state.ts";
 import type { Tree } from "./shard_copy.ts";
+import { liveCopies } from "./shards.ts";
 
 /** Answers a request for the document that the path names. @throws Refusal where CouchDB refuses. */
 export function answerDocument(request: CouchRequest, call: DatabaseCall): CouchAnswer {
@@ -28,7 +29,7 @@ export function answerDocument(request: CouchRequest, call: DatabaseCall): Couch
   switch (request.method) {
     case "GET":
     case "HEAD":
-      return id.startsWith("_local/") ? readLocal(id, call) : readOne(id, { request, call });
+      return id.startsWith("_local/") ? readLocal(id, request, call) : readOne(id, { request, call });
     case "PUT":
       return write(id, { request, call, text: request.body });
     case "DELETE": {
@@ -134,9 +135,14 @@ function metaOf(revision: Revision<Content>, { tree, query }: { tree: Tree; quer
   return meta;
 }
 
-function readLocal(id: string, { database }: DatabaseCall): CouchAnswer {
+/** Where `r` of the copies that are there say that there is none, the others are not heard; a majority unless told. */
+function readLocal(id: string, { query }: CouchRequest, { database }: DatabaseCall): CouchAnswer {
   const document = database.localDocuments.get(id);
-  if (document === undefined) throw new Refusal(404, "not_found", "missing");
+  const copies = liveCopies(database.shards.rangeOf(id));
+  const holders = copies.filter(({ node }) => document?.holders.has(node) === true);
+  const agreeing = Math.min(Number(query.get("r") ?? database.quorum), database.properties.n);
+  const isFound = holders.length > 0 && (holders.length >= agreeing || copies.length - holders.length < agreeing);
+  if (document === undefined || !isFound) throw new Refusal(404, "not_found", "missing");
   return textAnswer(200, renderLocal(id, document));
 }
 

@@ -3,6 +3,7 @@
  * Knows nothing of HTTP.
  */
 import { Refusal, type RefusedRows } from "./answer.ts";
+import type { ClusterNode } from "./cluster_node.ts";
 import { checkDesignDocument, objectionTo, validatorSource } from "./design_document.ts";
 import {
   type Attachment,
@@ -40,6 +41,8 @@ export interface WriteOptions {
 export interface LocalDocument {
   revision: number;
   body: Member[];
+  /** Nodes that have got it: it is written to the copies that receive, and never brought to others. */
+  holders: ReadonlySet<ClusterNode>;
 }
 
 /** What of its database a writer works with. */
@@ -162,7 +165,11 @@ export class DocumentWriter {
     const given = Number(document.history?.ids[0] ?? 0);
     const revision = (newEdits ? before?.revision ?? 0 : given) + 1;
     if (document.deleted) this.#database.localDocuments.delete(document.id);
-    else this.#database.localDocuments.set(document.id, { revision, body: document.body });
+    else {
+      const written = this.#database.shards.rangeOf(document.id).copies.filter(({ node }) => node.receives);
+      const holders = new Set([...before?.holders ?? [], ...written.map(({ node }) => node)]);
+      this.#database.localDocuments.set(document.id, { revision, body: document.body, holders });
+    }
     return { id: document.id, revision: `0-${revision}`, refusal: undefined, isQuorum: true };
   }
 

@@ -65,6 +65,8 @@ export class ServerState {
   readonly random: () => number;
   /** Which copies listings read. */
   reading: Reading = "own";
+  /** Whose copies `GET /{db}` counts; undefined for any. */
+  counting: ClusterNode | undefined;
   /** When each database was created last, in seconds since 1970; also of those that are gone. */
   readonly #createdAt = new Map<string, number>();
 

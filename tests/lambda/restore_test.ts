@@ -5,6 +5,7 @@ import { failureOf } from "../../lambda/runtime_api.ts";
 import { ArchiveError, CouchError, InterruptedError, UsageError } from "../../src/errors.ts";
 import { readTemplate } from "../cloudformation.ts";
 import { couch, couchOk } from "../couch_request.ts";
+import { createDatabase } from "../couchdb/impatient_client.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { type FunctionSetup, type FunctionSetupOptions, setUpFunction } from "./function_setup.ts";
 import { until } from "../until.ts";
@@ -100,6 +101,16 @@ Deno.test("openHandler() restores in a plan, rounds and a summary, and writes no
   assertEquals(await lambda.differences(), []);
   const operations = new Set(lambda.s3.requests.map(({ operation }) => operation));
   assertEquals([...operations].sort(), ["GetObject", "ListObjectsV2"]);
+});
+
+Deno.test("openHandler() counts a database for restored whose backup has no document", async () => {
+  await using lambda = await setUpFunction({ tasks: '  weekly: {databases: ["empty", "large"]}' });
+  await createDatabase(lambda.couch, "empty", []);
+  await lambda.invoke({ task: "weekly" });
+  for (const name of ["empty", "large"]) await couchOk(lambda.couch, `DELETE /${name}`);
+  const { summary } = await execute(lambda);
+  assertEquals([summary.ok, summary.message], [true, "2 databases are restored"]);
+  assertEquals((await execute(lambda)).summary.ok, true);
 });
 
 Deno.test("openHandler() goes on with a database in the next round where the time of a call is over, and sends no chunk twice", async () => {

@@ -22,15 +22,7 @@ import type { BegunFleet, FleetContext, FleetRequest, OneOfMany } from "./contex
 import { type FleetDatabase, type FleetReport, isThere } from "./fleet_report.ts";
 import { claimRoom, fleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
-import {
-  describeDoubt,
-  describerOf,
-  examineTargets,
-  isFilled,
-  isOurs,
-  LAGGING_HINT,
-  type Target,
-} from "./fleet_targets.ts";
+import { describeDoubt, describerOf, examineTargets, isOurs, LAGGING_HINT, type Target } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
 import { restoreOneOfMany } from "./restore.ts";
 
@@ -180,8 +172,8 @@ export async function restoreTarget(
   const begun = isOurs(target) && target.note?.done === false ? target.note.id : undefined;
   const id = begun ?? crypto.randomUUID();
   context.onBegun?.(id);
-  // An empty database most likely has no note yet; null saves the request for it.
-  let known: string | null | undefined = isFilled(target) ? undefined : null;
+  // Without a note that is known there most likely is none; null saves the request for it.
+  let known: string | null | undefined = target.note === undefined ? null : undefined;
   const store = async (done: boolean, live?: number) => {
     const note = { id, run, database, done, at: now().toISOString(), documents: live, ...done ? { witness } : {} };
     known = await storeRestoreNote(couch, to, note, { signal, known });

@@ -128,7 +128,7 @@ async function lookAt({ couch, counts, signal }: BegunFleet, target: Target, fir
   const isHolding = (info: DatabaseInfo) => holdsDocuments(to, info);
   const { info, lag } = await counts.most(to, { first, isEnough: isHolding }, { signal });
   const held = counting(target, { info, lag });
-  if (!isFilled(held)) return held;
+  // An empty one may be a backup's that has no document, and its note alone tells that it is restored.
   const note = await readRestoreNote(couch, to, { signal });
   const noted = { ...held, note };
   // What is not the database that was restored is none the more for what it holds.
@@ -145,7 +145,7 @@ function counting<T extends Target>(target: T, { info, lag }: CopyCount): T {
   return { ...target, documents, deleted, created, position, lag };
 }
 
-export function isFilled({ to, documents, deleted }: Target): boolean {
+function isFilled({ to, documents, deleted }: Target): boolean {
   return holdsDocuments(to, { doc_count: documents, doc_del_count: deleted });
 }
 

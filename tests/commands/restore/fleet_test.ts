@@ -37,6 +37,18 @@ Deno.test("restore --all brings back every database of the newest moment, byte f
   assertStringIncludes(describeFleet(report), "Restored 30 of 30 databases: ");
 });
 
+Deno.test("restore --all says of a database without a document, too, that an earlier one has restored it", async () => {
+  await using setup = await setUpFleet(2);
+  await createDatabase(setup.server, "without", []);
+  const session = await setup.open();
+  assertEquals((await session.backup()).ok, true);
+  await setup.drop();
+  await couchOk(setup.server, "DELETE /without");
+  const request = { path: "latest", match: ["without"] };
+  assertEquals(statuses(await session.restoreAll(request)).restored, 1);
+  assertEquals(statuses(await session.restoreAll(request)).already, 1);
+});
+
 Deno.test("restore --all tries no further database where CouchDB refuses the login midway, and says so of each", async () => {
   await using setup = await setUpFleet(60, { tasks: `{all: {databases: [".*"], exclude: ["_.*"], timezone: UTC}}` });
   const session = await setup.open();

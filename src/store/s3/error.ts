@@ -37,6 +37,11 @@ const CODE_BY_STATUS: Record<number, string> = {
   503: "ServiceUnavailable",
 };
 
+/** By which S3 says what it has: of a key that there is no object, or that there is one. */
+const SAYS_WHAT_IS_THERE = new Set([404, 412]);
+
+const STRANGE_HINT = "The server at endpoint is not an S3 server, or something in between changes its answers";
+
 const MAX_MESSAGE_LENGTH = 400;
 
 /** `Cannot store "a/b" in "s3://name/folder"`. */
@@ -64,7 +69,7 @@ export function strangeAnswer(
   return new StoreError(
     `${describeSubject({ action, key, url })}: the answer does not say ${missing}`,
     { code: "strange_answer", key },
-    { hint: "The server at endpoint is not an S3 server, or something in between changes its answers" },
+    { hint: STRANGE_HINT },
   );
 }
 
@@ -76,6 +81,14 @@ export function strangeAnswer(
 export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: readonly string[] = []): StoreError {
   const { status, headers } = refusal;
   const body = parseError(refusal.body);
+  // A proxy whose servers are away for a moment answers so, too. Nobody is to believe that a backup's object is gone.
+  if (SAYS_WHAT_IS_THERE.has(status) && body === undefined && refusal.body.trim() !== "") {
+    return new StoreError(
+      `${describeSubject(subject)}: something that is not S3 answered ${status}`,
+      { code: "strange_answer", key: subject.key, status },
+      { hint: STRANGE_HINT },
+    );
+  }
   const code = codeOf(status, body?.code);
   const region = headers.get("x-amz-bucket-region") ?? body?.region;
   let said = (body?.message ?? "").replaceAll(/\s+/g, " ").trim().slice(0, MAX_MESSAGE_LENGTH);

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { isTransient } from "../../../src/errors.ts";
 import { refusalError } from "../../../src/store/s3/error.ts";
 
@@ -60,6 +60,7 @@ Deno.test("refusalError() names the region the bucket is in, from header or body
 });
 
 Deno.test("refusalError() goes by the status where the answer has no body, or one that is not S3's", () => {
+  const isBelieved = (status: number, body: string) => body === "" || (status !== 404 && status !== 412);
   const cases: [status: number, code: string, transient: boolean][] = [
     [301, "PermanentRedirect", false],
     [400, "BadRequest", false],
@@ -75,9 +76,21 @@ Deno.test("refusalError() goes by the status where the answer has no body, or on
   ];
   for (const [status, code, transient] of cases) {
     for (const body of ["", "<html><body>Bad Gateway</body>", "<Error>", "{}"]) {
+      if (!isBelieved(status, body)) continue;
       const error = refusalError(subject, { status, headers: new Headers(), body });
       assertEquals([error.facts.code, error.facts.status], [code, status]);
       assertEquals(isTransient(error), transient, code);
+    }
+  }
+});
+
+Deno.test("refusalError() believes no page of a proxy that an object is missing or there", () => {
+  for (const status of [404, 412]) {
+    for (const body of ["404 page not found\n", "<html><body>Not Found</body>", "<Error>", "{}"]) {
+      const error = refusalError(subject, { status, headers: new Headers(), body });
+      assertEquals([error.facts.code, error.facts.status, isTransient(error)], ["strange_answer", status, false], body);
+      assertStringIncludes(error.message, `something that is not S3 answered ${status}`);
+      assertStringIncludes(error.hint ?? "", "something in between");
     }
   }
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { gzipSync } from "node:zlib";
-import { AwsError, describeError, StoreError } from "../../../src/errors.ts";
+import { AwsError, describeError, isNotFound, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
 import { openStore } from "../../../src/store/open.ts";
 import { S3Store } from "../../../src/store/s3/store.ts";
@@ -492,6 +492,14 @@ testFake("S3Store read() says that more comes than the object has", async ({ fak
   const error = await assertRejects(() => readAll(store, "object"), StoreError);
   assertEquals(error.facts.code, "strange_answer");
 }, { gzipAnswers: "always" });
+
+testFake("S3Store read() takes no other server's 404 for a missing object", async ({ fake, store }) => {
+  await store.replace("keep-0badcafe.json", bytesOf('{"kept":true}'));
+  fake.inject("GetObject", { kind: "alter", status: 404 });
+  const error = await assertRejects(() => readAll(store, "keep-0badcafe.json"), StoreError);
+  assertEquals([error.facts.code, isNotFound(error)], ["strange_answer", false]);
+  assertEquals(await readAll(store, "keep-0badcafe.json"), bytesOf('{"kept":true}'));
+});
 
 testFake(
   "S3Store read() leaves an object that was stored with a Content-Encoding as it lies there",

@@ -89,8 +89,17 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
       { hint: STRANGE_HINT },
     );
   }
-  const code = codeOf(status, body?.code);
   const region = headers.get("x-amz-bucket-region") ?? body?.region;
+  const elsewhere = URL.parse(headers.get("location") ?? "");
+  // S3 says in its own words that a bucket lies elsewhere.
+  if (status >= 300 && status < 400 && elsewhere !== null && body === undefined && region === undefined) {
+    return new StoreError(
+      `${describeSubject(subject)}: something that is not S3 redirects to "${elsewhere.origin}"`,
+      { code: "strange_answer", key: subject.key, status },
+      { hint: `Set endpoint to "${elsewhere.origin}", if that is the S3 server; else something in between answers` },
+    );
+  }
+  const code = codeOf(status, body?.code);
   let said = (body?.message ?? "").replaceAll(/\s+/g, " ").trim().slice(0, MAX_MESSAGE_LENGTH);
   for (const secret of secrets) if (secret !== "") said = said.replaceAll(secret, "***");
   const reason = said === "" ? "" : `: ${said}`;

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { isTransient } from "../../../src/errors.ts";
+import { isFatalForRun, isTransient } from "../../../src/errors.ts";
 import { refusalError } from "../../../src/store/s3/error.ts";
 
 const subject = { action: "store", key: "a/b", url: "s3://name/folder", region: "us-east-1", right: "s3:PutObject" };
@@ -93,6 +93,26 @@ Deno.test("refusalError() believes no page of a proxy that an object is missing 
       assertStringIncludes(error.hint ?? "", "something in between");
     }
   }
+});
+
+Deno.test("refusalError() says where something that is not S3 redirects to, and nothing of a region", () => {
+  const headers = new Headers({ location: "https://user:hunter2@minio.example.com/name/a?ticket=hunter2" });
+  for (const [status, body] of [[301, ""], [302, "<html><body>Moved</body>"], [308, ""]] as const) {
+    const error = refusalError(subject, { status, headers, body });
+    assertStringIncludes(error.message, 'something that is not S3 redirects to "https://minio.example.com"');
+    assertStringIncludes(error.hint ?? "", 'Set endpoint to "https://minio.example.com"');
+    assertEquals([error.facts.code, isFatalForRun(error)], ["strange_answer", false]);
+    assert(!/hunter2/.test(`${error.message} ${error.hint}`));
+  }
+  const byS3 = [
+    refusalError(subject, { status: 301, headers, body: errorBody("PermanentRedirect") }),
+    refusalError(subject, {
+      status: 301,
+      headers: new Headers({ location: "https://a.b", "x-amz-bucket-region": "x" }),
+      body: "",
+    }),
+  ];
+  assertEquals(byS3.map(({ facts }) => facts.code), ["PermanentRedirect", "PermanentRedirect"]);
 });
 
 Deno.test("refusalError() calls a missing key not_found, but a missing bucket by its name", () => {

@@ -6,19 +6,20 @@ import { type Call, parseCall } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { completeCommands } from "./pasting.ts";
 import type { Output, Shell } from "./shell.ts";
-import { describeError, EXIT, exitCodeOf, hintOf, ProgramError, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf, hintOf, InterruptedError, ProgramError, UsageError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
+import { linesForJournal } from "../observe/log.ts";
 import { printableLines } from "../observe/logfmt.ts";
 import { PROGRAM_NAME, VERSION } from "../version.ts";
 
 /** Runs the program and returns its exit code. Never throws. */
 export async function main(argv: readonly string[], shell: Shell): Promise<number> {
   const json = argv.includes("--json");
-  let configPath: string | undefined;
+  let call: Call | undefined;
   try {
-    return await dispatch(argv, shell, (call) => configPath = call.configPath);
+    return await dispatch(argv, shell, (parsed) => call = parsed);
   } catch (error) {
-    return fail(error, shell, { json, configPath });
+    return fail(error, shell, { json, call });
   }
 }
 
@@ -63,19 +64,20 @@ function widthOf({ isTerminal, columns }: Output): number {
 }
 
 /** Says what went wrong: an expected error in its own words, anything else with its stack, for it is a defect. */
-function fail(
-  error: unknown,
-  shell: Shell,
-  { json, configPath }: { json: boolean; configPath: string | undefined },
-): number {
+function fail(error: unknown, shell: Shell, { json, call }: { json: boolean; call: Call | undefined }): number {
   const exitCode = exitCodeOf(error);
   const message = describeError(error);
   const known = hintOf(error);
-  const hint = known === undefined ? undefined : completeCommands(known, configPath);
+  const hint = known === undefined ? undefined : completeCommands(known, call?.configName);
   const lines = [`${PROGRAM_NAME}: ${message}`];
   if (hint !== undefined) lines.push(`  ${hint}`);
   if (!(error instanceof ProgramError) && error instanceof Error && error.stack !== undefined) lines.push(error.stack);
-  shell.stderr.write(`${printableLines(lines.join("\n"))}\n`);
+  const text = printableLines(lines.join("\n"));
+  const format = call?.text("log-format") ?? "auto";
+  const isForJournal = format === "journald" || (format === "auto" && shell.journal);
+  // A stop that was asked for is as loud as the line that says that it has begun.
+  const level = error instanceof InterruptedError ? "warn" : "error";
+  shell.stderr.write(`${isForJournal ? linesForJournal(level, text) : text}\n`);
   if (json) shell.stdout.write(`${JSON.stringify({ ok: false, error: { message, hint, exit_code: exitCode } })}\n`);
   return exitCode;
 }

@@ -8,6 +8,7 @@ import type { Task } from "../task/task.ts";
 import { parseArgs } from "./parse_args.ts";
 import { completeCommands, completeHints } from "./pasting.ts";
 import type { Shell } from "./shell.ts";
+import { CONFIG_SOURCE_VARIABLE } from "../commands/systemd.ts";
 
 /** One flag of a command. */
 export interface Flag {
@@ -94,6 +95,14 @@ export class Call {
     this.configPath = configPath;
   }
 
+  /**
+   * The config as a command that is pasted has to name it: units that systemd hands the config over to say where it
+   * comes from, for the copy is gone when they end.
+   */
+  get configName(): string | undefined {
+    return this.configPath === undefined ? undefined : this.shell.env[CONFIG_SOURCE_VARIABLE] || this.configPath;
+  }
+
   /** Whether an on-off flag is given. */
   isOn(name: string): boolean {
     return this.flags[name] === true;
@@ -133,11 +142,11 @@ export class Call {
     { isStyled = false, isProse = false }: { isStyled?: boolean; isProse?: boolean } = {},
   ): void {
     if (this.isOn("json")) {
-      this.shell.stdout.write(`${JSON.stringify(completeHints(result, this.configPath))}\n`);
+      this.shell.stdout.write(`${JSON.stringify(completeHints(result, this.configName))}\n`);
       return;
     }
     const { stdout } = this.shell;
-    const completed = completeCommands(text(), this.configPath);
+    const completed = completeCommands(text(), this.configName);
     const shown = isStyled ? completed : printableLines(completed);
     stdout.write(isProse && stdout.isTerminal ? wrapLines(shown, stdout.columns() - 1) : shown);
   }

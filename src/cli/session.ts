@@ -100,7 +100,7 @@ export async function withSurroundings<T>(
   });
   const run = crypto.randomUUID();
   const startedAt = new Date();
-  const log = withCompleteHints(opened.log.with({ run }), call.configPath);
+  const log = withCompleteHints(opened.log.with({ run }), call.configName);
   const progress = bars ?? openProgressLines({ log });
   const { stop, signal, close } = listenForInterruption(
     call.shell,

@@ -73,6 +73,10 @@ export const ENVIRONMENT: readonly Surrounding[] = [
     summary: "where the program remembers bucket folders that it has written to: systemd's state folder of the unit, " +
       "else below the user's, ~/.local/state unless set",
   },
+  {
+    names: ["COUCHDB_BACKUP_CONFIG_SOURCE"],
+    summary: "set by the units, which systemd hands a copy of the config: the file that commands in messages name",
+  },
   { names: ["CREDENTIALS_DIRECTORY"], summary: "where systemd puts the password_file of its units" },
   { names: ["JOURNAL_STREAM"], summary: "set by systemd: lines for the journal then have its levels and no time" },
   { names: ["NO_COLOR", "TERM"], summary: "no colours; TERM=dumb: no bars either, and ASCII alone" },

@@ -54,6 +54,9 @@ export interface UnitOptions {
 /** The name under which systemd hands the config over. */
 export const CONFIG_CREDENTIAL = "config.yaml";
 
+/** The variable that tells a service which file it was handed over, for the commands in its messages. */
+export const CONFIG_SOURCE_VARIABLE = "COUCHDB_BACKUP_CONFIG_SOURCE";
+
 /** Where whoever looks at a unit reads on. */
 const DOCUMENTATION = `Documentation=man:${PROGRAM_NAME}(1)`;
 
@@ -123,7 +126,11 @@ function credentials(options: UnitOptions): { config: string; lines: string } {
   if (readsInPlace) return { config: quote(configPath), lines: "" };
   const lines =
     `# The config, and what it names beside itself, are read by systemd, so that they may belong to root alone.
-${loadCredential({ name: CONFIG_CREDENTIAL, source: configPath })}${loadNamed(options)}`;
+${loadCredential({ name: CONFIG_CREDENTIAL, source: configPath })}${
+      loadNamed(options)
+    }# The copy is gone when the service ends: commands in messages name the file itself.
+Environment=${quote(`${CONFIG_SOURCE_VARIABLE}=${configPath}`)}
+`;
   return { config: `%d/${CONFIG_CREDENTIAL}`, lines };
 }
 
@@ -132,17 +139,15 @@ function taskService(options: UnitOptions): string {
   return `# One look at one task: what is due is claimed and run. Its name stands after the @.
 [Unit]
 Description=CouchDB backup: %I
-${dependencies(options)}
+${dependencies(options, "Called each time that something is not saved, again and again until it is.")}
 [Service]
 Type=oneshot
 ExecStart=:${quote(options.program)} backup ${config} --scheduled --task=%I
 # 130 is a stop that was asked for: what is stored is kept, and the next look goes on from there.
 SuccessExitStatus=130
 TimeoutStopSec=15
-# A run that was killed is resumed once its claim has gone stale, after five minutes. One that did not save everything ends
-# with 3, 10 or 11 and leaves this unit failed; the timer's next look tries again.
-Restart=on-abnormal
-RestartSec=6min
+# No Restart=: a run that was killed, and one that did not save everything and ends with 3, 10 or 11, leave this unit
+# failed, and the timer's next look resumes it. With Restart= OnFailure= would not be called of what is killed every time.
 
 ${lines}${hardening(options)}`;
 }
@@ -152,7 +157,12 @@ function residentService(options: UnitOptions): string {
   return `# Stays and runs every task when it is due.
 [Unit]
 Description=CouchDB backup
-${dependencies(options)}
+${
+    dependencies(
+      options,
+      "Called when this service ends for good. What a run did not save ends it not: notify: and status tell.",
+    )
+  }
 [Service]
 # There is no Type=notify: the program would need the right to start others, or an unstable API, to write to systemd's socket.
 Type=exec
@@ -186,7 +196,7 @@ function expiryUnits(options: UnitOptions): UnitFile[] {
     `# Deletes the backups that the retention of no task keeps. Nothing calls it before its timer is enabled.
 [Unit]
 Description=CouchDB backup: deletes what has expired
-${dependencies(options)}
+${dependencies(options, "Called each time that it fails.")}
 [Service]
 Type=oneshot
 ExecStart=:${quote(options.program)} expire ${config} --confirm
@@ -209,12 +219,13 @@ WantedBy=timers.target
   return [{ name: `${name}.service`, text: service }, { name: `${name}.timer`, text: timer }];
 }
 
-function dependencies(options: UnitOptions): string {
+/** What a unit waits for, and what is called `whenFailed`, a comment. */
+function dependencies(options: UnitOptions, whenFailed: string): string {
   return `${DOCUMENTATION}
 Wants=network-online.target
 # A CouchDB on this machine is there first; elsewhere the second name means nothing.
 After=network-online.target couchdb.service
-${mounts(options)}# Called each time that something is not saved, again and again until it is.
+${mounts(options)}# ${whenFailed}
 OnFailure=${PROGRAM_NAME}-failed@%n.service
 `;
 }
@@ -234,7 +245,7 @@ ${DOCUMENTATION}
 
 [Service]
 Type=oneshot
-ExecStart=:/usr/bin/systemd-cat --identifier=${PROGRAM_NAME} --priority=alert /bin/echo "%i has failed: not everything is saved, systemctl status tells why"
+ExecStart=:/usr/bin/systemd-cat --identifier=${PROGRAM_NAME} --priority=alert /bin/echo "%i has failed: systemctl status '%i' and journalctl -u '%i' tell why"
 DynamicUser=yes
 UMask=0077
 ProtectSystem=strict

@@ -7,7 +7,7 @@ import type { Log, LogFields } from "../observe.ts";
 import { describeError } from "../errors.ts";
 import { lineFormat, type LineLook, type LogLevel, type LogRecord } from "./log_line.ts";
 
-export { chosenFormat, isJournal, type LogFormat, type LogLevel, type LogRecord } from "./log_line.ts";
+export { chosenFormat, isJournal, linesForJournal, type LogFormat, type LogLevel, type LogRecord } from "./log_line.ts";
 
 /** What became of the lines that were handed to a sink since it was flushed last. */
 export interface FlushResult {

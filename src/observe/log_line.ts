@@ -76,6 +76,14 @@ function formatJournal({ level, event, fields }: LogRecord): string {
   return `${JOURNAL_PRIORITY[level]}${printable(event)}${facts === "" ? "" : ` ${facts}`}`;
 }
 
+/**
+ * Text that is no record, such as what a program ends with, as the journal takes it: each line is an entry of its own
+ * there, and begins with the priority.
+ */
+export function linesForJournal(level: LogLevel, text: string): string {
+  return text.split("\n").map((line) => `${JOURNAL_PRIORITY[level]}${line}`).join("\n");
+}
+
 function formatJson({ timeMs, level, event, fields }: LogRecord): string {
   const line: Record<string, unknown> = { time: new Date(timeMs).toISOString(), level, event };
   for (const [key, value] of Object.entries(toPlainFields(fields))) {

@@ -442,6 +442,42 @@ Deno.test("main() writes log lines as it is told: few, all, as JSON, and for the
   for (const line of await lines("--log-format", "journald")) assert(/^<[3-7]>/.test(line), line);
 });
 
+Deno.test("main() ends with lines that have a priority where they go to the journal, a stop's below those of an error", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({ task: "{weekly: {databases: [a], chunk: 2, parallel: 1}}" });
+  const err = async (args: string[], journal: boolean) => {
+    const shell = new TestShell();
+    shell.journal = journal;
+    return (await run(args, shell)).err.trimEnd().split("\n");
+  };
+  const wrong = ["backup", `${desk.folder}/none.yaml`];
+  const [message, hint, ...more] = await err(wrong, true);
+  assertMatch(message!, /^<3>couchdb-backup: .*Cannot read the config/);
+  assertMatch(hint!, /^<3> {2}Name a readable file/);
+  assertEquals(more, []);
+  assertMatch((await err(["backup", "--nonsense"], true))[0]!, /^<3>couchdb-backup: /);
+  assertMatch((await err([...wrong, "--log-format", "journald"], false))[0]!, /^<3>/);
+  assertMatch((await err([...wrong, "--log-format", "plain"], true))[0]!, /^couchdb-backup: /);
+  assertMatch((await err(wrong, false))[0]!, /^couchdb-backup: /);
+
+  const shell = new TestShell();
+  shell.journal = true;
+  desk.fake.faults.add({ endpoint: "_bulk_get", skip: 2, fault: { kind: "run", run: () => shell.send("SIGTERM") } });
+  const stopped = await run(["backup", path], shell);
+  assertEquals(stopped.code, 130);
+  assertMatch(stopped.err, /\n<4>couchdb-backup: Interrupted by SIGTERM\n<4> {2}What is done so far is kept/);
+});
+
+Deno.test("main() names the file that systemd has made a copy of in the commands of its messages", async () => {
+  await using desk = await Desk.make();
+  const path = await desk.config({ task: "{weekly: {databases: [a], chunk: 2, parallel: 1}}" });
+  const shell = new TestShell({ COUCHDB_BACKUP_CONFIG_SOURCE: "/etc/my config.yaml" });
+  desk.fake.faults.add({ endpoint: "_bulk_get", skip: 2, fault: { kind: "run", run: () => shell.send("SIGTERM") } });
+  const { code, err } = await run(["backup", path], shell);
+  assertEquals(code, 130);
+  assertStringIncludes(err, "couchdb-backup backup --config '/etc/my config.yaml' --date ");
+});
+
 Deno.test("main() ends with 130 when it is interrupted, and goes on with --resume", async () => {
   await using desk = await Desk.make();
   const path = await desk.config({ task: "{weekly: {databases: [a], chunk: 2, parallel: 1}}" });

@@ -102,6 +102,8 @@ Deno.test("makeUnits() hands config and password over as credentials, and has sy
     ]
   ) assertEquals(lines.includes(line), true, line);
   assertEquals(lines.some((line) => /^(User|ReadWritePaths|MemoryDenyWriteExecute)=/.test(line)), false);
+  // Where systemd starts it again by itself, OnFailure= is not called: a run that is killed each time would tell nobody.
+  assertEquals(lines.some((line) => line.startsWith("Restart=")), false);
 });
 
 Deno.test("makeUnits() lets a service write to its bucket and its textfile only, as a user that they can belong to", () => {
@@ -192,6 +194,10 @@ Deno.test("makeUnits() names credentials as systemd reads them: no quotes, the p
   assertEquals(settings(service!.text).filter((line) => line.startsWith("LoadCredential=")), [
     'LoadCredential=config.yaml:/etc/a "b" %%d/config.yaml',
     "LoadCredential=a 1%%\\\\b:/etc/couchdb-backup/a 1%%\\b",
+  ]);
+  // Quoted, as it is one of several words.
+  assertEquals(settings(service!.text).filter((line) => line.startsWith("Environment=")), [
+    'Environment="COUCHDB_BACKUP_CONFIG_SOURCE=/etc/a \\"b\\" %%d/config.yaml"',
   ]);
 });
 

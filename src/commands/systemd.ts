@@ -296,13 +296,20 @@ UMask=0077
 # What Deno notes of the program, where a package runs it on Deno: else each start takes longer, and 50 MB more.
 CacheDirectory=${PROGRAM_NAME}
 CacheDirectoryMode=0700
-${state}${paths.map((path) => `ReadWritePaths=${quote(path)}\n`).join("")}ProtectSystem=strict
+${state}${writable(paths)}ProtectSystem=strict
 # Where the program, or a path that it reads or writes, lies in somebody's home or in /tmp, that place cannot be hidden.
 ProtectHome=${isIn("/home/", "/root/", "/run/user/") ? "read-only" : "yes"}
 PrivateTmp=${needsTmp ? "no" : "yes"}
 RestrictAddressFamilies=AF_INET AF_INET6
 ${CONFINEMENT}# MemoryDenyWriteExecute=yes is impossible: V8 writes the machine code that it runs.
 `;
+}
+
+function writable(paths: readonly string[]): string {
+  if (paths.length === 0) return "";
+  const lines = paths.map((path) => `ReadWritePaths=${quote(`-${path}`)}\n`);
+  return `# With a dash, the program says it where one is not there, as when its disk is not mounted: systemd would start nothing.
+${lines.join("")}`;
 }
 
 /** The bucket, where it is a folder. */

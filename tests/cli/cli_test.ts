@@ -724,7 +724,7 @@ identity_file: keys/backup.key
   const absolute = await units({ database: ", login: a, password_file: /run/pw, ca_file: /etc/ssl/tls/ca.pem" });
   assertEquals([absolute.code, absolute.loaded], [0, ["config.yaml:config.yaml"]]);
   const written = await units({ more: "prometheus: couchdb.prom\n" }, ["--resident"]);
-  assertStringIncludes(written.out, `\nReadWritePaths="${desk.folder}"\n`);
+  assertStringIncludes(written.out, `\nReadWritePaths="-${desk.folder}"\n`);
 });
 
 Deno.test("main() takes the config of every command as its last argument, by --config, and from standard input", async () => {

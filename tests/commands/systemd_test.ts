@@ -110,8 +110,9 @@ Deno.test("makeUnits() lets a service write to its bucket and its textfile only,
   const [service] = units("file:///home/b%20%25/x", {}, "prometheus: /var/lib/node_exporter/couchdb.prom\n");
   const lines = settings(service!.text);
   assertEquals(lines.filter((line) => line.startsWith("ReadWritePaths=")), [
-    'ReadWritePaths="/home/b %%/x"',
-    'ReadWritePaths="/var/lib/node_exporter"',
+    // With a dash: where one is not there, as when its disk is not mounted, the program is to say so.
+    'ReadWritePaths="-/home/b %%/x"',
+    'ReadWritePaths="-/var/lib/node_exporter"',
   ]);
   assertEquals(lines.filter((line) => /^(User|DynamicUser|ProtectHome)=/.test(line)), [
     "User=couchdb-backup",

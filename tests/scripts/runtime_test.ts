@@ -53,11 +53,11 @@ bucket: "file://\${HOME}/bucket"
     };
     for (const script of ["package", "layer"]) {
       for (const HOME of [home, "/dev/null"]) {
-        assertEquals(await print(script, { HOME }), `ReadWritePaths="${HOME}/bucket"`, script);
+        assertEquals(await print(script, { HOME }), `ReadWritePaths="-${HOME}/bucket"`, script);
       }
     }
     assertMatch(await print("package", {}), /variable HOME, which is not set/);
-    assertEquals(await print("layer", {}), 'ReadWritePaths="/tmp/bucket"');
+    assertEquals(await print("layer", {}), 'ReadWritePaths="-/tmp/bucket"');
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -33,7 +33,11 @@ const MEANING: Record<string, [meaning: string, hint: string]> = {
     "the operation is not permitted",
     "Give the user that runs this program rights on PATH and the folders above it",
   ],
-  EROFS: ["the file system is read-only", "Mount the file system that holds PATH writable, or choose another bucket"],
+  EROFS: [
+    "the file system is read-only",
+    "Mount the file system that holds PATH writable, or choose another bucket. To a systemd service all is read-only that " +
+    "its unit does not name, or that was not there when it started: couchdb-backup systemd prints units for this config",
+  ],
   ENOENT: ["there is no such folder", "Create the folder above PATH, or mount the disk that should be there"],
   ENOTDIR: ["a part of the path is not a folder", FILE_IN_THE_WAY],
   EEXIST: ["a part of the path is not a folder", FILE_IN_THE_WAY],

@@ -118,8 +118,10 @@ export class Mount {
     } catch (error) {
       log.warn("bucket folder cannot be noted: if its disk is not mounted one day, that will not be noticed", {
         store: url,
+        note: this.#note,
         error: describeError(error),
-        hint: "Set STATE_DIRECTORY or XDG_STATE_HOME to a folder that survives a restart",
+        hint:
+          "Make it writable and free space, or set STATE_DIRECTORY or XDG_STATE_HOME to a folder that survives a restart",
       });
     }
   }

@@ -5,11 +5,13 @@ import { checkBehaviour } from "./couchdb/behaviour.ts";
 import { BEHAVIOURS } from "./couchdb/behaviours.ts";
 import { until } from "../until.ts";
 
-for (const behaviour of BEHAVIOURS) {
-  Deno.test(`the double of CouchDB: ${behaviour.name}`, async () => {
-    await using fake = await startFakeCouchDb();
-    await checkBehaviour(fake, behaviour);
-  });
+for (const version of ["3.5.0", "3.2.3"]) {
+  for (const behaviour of BEHAVIOURS) {
+    Deno.test(`the double of CouchDB ${version}: ${behaviour.name}`, async () => {
+      await using fake = await startFakeCouchDb({ version });
+      await checkBehaviour(fake, behaviour);
+    });
+  }
 }
 
 const BULK_GET = { docs: ["a", "b", "c"].map((id) => ({ id })) };

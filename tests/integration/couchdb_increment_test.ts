@@ -13,6 +13,7 @@ import { openStore } from "../../src/store/open.ts";
 import { Backups, type RunRequest } from "../commands/backup/feed_setup.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
 import { impatientClient } from "../couchdb/impatient_client.ts";
+import { isVersionAtLeast } from "../fakes/couchdb/server_state.ts";
 import { compareLeafRevisions, readAllLeafRevisions } from "../leaf_revisions.ts";
 import { filesOf } from "../read_archive.ts";
 
@@ -317,5 +318,8 @@ Deno.test("a real CouchDB's database that was purged or made anew is saved in fu
   await scene.fill(1000);
   const anew = await scene.run(6);
   assertEquals(anew.kind, "full");
-  assert(anew.full_because?.includes("created again"), anew.full_because);
+  // Before 3.3 CouchDB does not tell: there the count of its purges shows that, which has begun again.
+  const { json: { version } } = await couchOk(scene.server, "GET /");
+  const reason = isVersionAtLeast(version, 3, 3) ? "created again" : "purged";
+  assert(anew.full_because?.includes(reason), anew.full_because);
 });

@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { couch, couchOk, type CouchReply, type CouchServer } from "../../couch_request.ts";
+import { isVersionAtLeast } from "./server_state.ts";
 
 /** One thing that CouchDB does. */
 export interface Behaviour {
@@ -19,6 +20,8 @@ export interface Call {
   (request: string, body?: unknown, headers?: Record<string, string>): Promise<CouchReply>;
   server: CouchServer;
   database: string;
+  /** Whether the server is `major.minor` or later. */
+  isAtLeast(major: number, minor: number): boolean;
 }
 
 /** Runs one check in a database of its own, which it removes again. */
@@ -29,9 +32,11 @@ export async function checkBehaviour(server: CouchServer, { create = "", check }
     const [method, rest = ""] = request.split(" ", 2);
     return couch(server, `${method} ${rest.startsWith("//") ? rest.slice(1) : path + rest}`, body, headers);
   };
+  const { json: { version } } = await couchOk(server, "GET /");
   await couchOk(server, `PUT ${path}${create}`);
   try {
-    await check(Object.assign(send, { server, database }));
+    const isAtLeast = (major: number, minor: number) => isVersionAtLeast(version, major, minor);
+    await check(Object.assign(send, { server, database, isAtLeast }));
   } finally {
     await couch(server, `DELETE ${path}`);
   }
@@ -57,10 +62,12 @@ export async function write(call: Call, ...documents: string[]): Promise<void> {
   assertEquals([reply.status, reply.text], [201, "[]\n"]);
 }
 
-/** The text of the row that `_bulk_get` answers to one request. */
-export async function bulkGet(call: Call, asked: string, query = ""): Promise<string> {
-  const { text } = await call(`POST /_bulk_get${query}`, `{"docs":[${asked}]}`);
-  const [before, after] = ['{"results":[', "]}\n"];
+/** The text of the documents that `_bulk_get` answers to one request for `id`. */
+export async function bulkGet(call: Call, { id, ...asked }: { id: string; rev?: string }, query = ""): Promise<string> {
+  const { text } = await call(`POST /_bulk_get${query}`, { docs: [{ id, ...asked }] });
+  const name = JSON.stringify(id);
+  const before = call.isAtLeast(3, 3) ? `{"results":[{"id":${name},"docs":[` : `{"results": [{"id": ${name}, "docs": [`;
+  const after = "]}]}\n";
   assert(text.startsWith(before) && text.endsWith(after), text);
   return text.slice(before.length, -after.length);
 }

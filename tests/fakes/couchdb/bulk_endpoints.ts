@@ -28,18 +28,20 @@ export function bulkGet(request: CouchRequest, call: DatabaseCall): CouchAnswer 
   const docs = new Map(objectBody(request.body)).get("docs");
   if (docs === undefined) throw new Refusal(400, "bad_request", "Missing JSON list of 'docs'.");
   const pieces: string[] = [];
+  const isNew = call.state.isAtLeast(3, 3);
   const all = elementsOf(docs);
   const refusedRows = new Map([...unreachableRows(all, call), ...request.refusedRows]);
   for (const [index, asked] of all.entries()) {
     const { id, rows } = bulkGetRows(asked, { ...request, refusedRows }, call);
-    pieces.push(`${index === 0 ? "" : ","}{"id":${JSON.stringify(id)},"docs":[`);
+    const name = JSON.stringify(id);
+    pieces.push(`${index === 0 ? "" : ","}${isNew ? `{"id":${name},"docs":[` : `{"id": ${name}, "docs": [`}`);
     rows.forEach((row, at) => pieces.push(at === 0 ? row : `,${row}`));
     pieces.push("]}");
   }
-  pieces.unshift('{"results":[');
+  pieces.unshift(isNew ? '{"results":[' : '{"results": [');
   pieces.push("]}\n");
-  // From 3.3 on the answer is made in memory and sent when it is whole.
-  return { status: 200, headers: {}, pieces, streamed: !call.state.isAtLeast(3, 3) };
+  // From 3.3 on the answer is made in memory, sent when it is whole, and has no spaces.
+  return { status: 200, headers: {}, pieces, streamed: !isNew };
 }
 
 /**
@@ -88,9 +90,8 @@ function bulkGetRows(
       : revision.content === undefined
       ? []
       : [revision];
-  } else if (!state.isAtLeast(3, 3)) {
-    found.sort(compareRevisions);
   }
+  if (!state.isAtLeast(3, 3)) found.sort(compareRevisions);
   if (found.length === 0) return failure(id, rev ?? "undefined", "not_found", "missing");
   return { id, rows: found.map((revision) => `{"ok":${renderRevision(id, revision, query)}}`) };
 }
@@ -106,6 +107,8 @@ export function bulkDocs(request: CouchRequest, { state, database, user }: Datab
     throw new Refusal(400, "bad_request", "`new_edits` parameter must be a boolean.");
   }
   const documents = elementsOf(docs).map((text) => withId(readDocument(text, state.options)));
+  const hasFailed = !newEdits && documents.some(({ history }) => history === undefined) && !state.isAtLeast(3, 3);
+  if (hasFailed) throw new Refusal(500, "unknown_error", "function_clause");
   const rows = database.write(documents, { newEdits, user, refusedRows: request.refusedRows });
   const answered = newEdits ? rows : rows.filter(({ refusal }) => refusal !== undefined);
   const isQuorum = rows.every(({ isQuorum }) => isQuorum);

@@ -55,6 +55,7 @@ export function databaseInfo(database: Database, state: ServerState): Record<str
 /** `/_dbs_info`, by names that are posted or by a range of them. @throws Refusal where CouchDB refuses. */
 export function databasesInfo(request: CouchRequest, state: ServerState): CouchAnswer {
   if (request.method === "GET") {
+    if (!state.isAtLeast(3, 3)) throw new Refusal(405, "method_not_allowed", "Only POST allowed");
     const names = applyRange([...state.databases.keys()].sort(compareIds), readRange(request.query)).found;
     return jsonAnswer(200, names.map((name) => infoRow(name, state)));
   }

@@ -13,35 +13,38 @@ export const READING_BEHAVIOURS: readonly Behaviour[] = [
       const text = `{"_id":"n","_rev":"1-a",${body}}`;
       assertEquals((await call("GET /n")).text, `${text}\n`);
       assertEquals((await call("GET /n?open_revs=all")).text, `[{"ok":${text}}]\n`);
-      assertEquals(await bulkGet(call, '{"id":"n"}'), `{"id":"n","docs":[{"ok":${text}}]}`);
+      assertEquals(await bulkGet(call, { id: "n" }), `{"ok":${text}}`);
     },
   },
   {
-    name: "_bulk_get of ids answers every leaf revision, deleted ones too, in one body of known length",
+    name: "_bulk_get of ids answers every leaf revision, deleted ones too, in one body of known length from 3.3 on",
     async check(call) {
       await write(call, ...TREE);
       const reply = await call("POST /_bulk_get", { docs: [{ id: "c" }] });
       assertEquals(
         reply.json.results[0].docs.map(({ ok }: { ok: { _rev: string } }) => ok._rev),
-        ["5-aaa", "2-zzz", "4-del", "3-aaa", "3-bbb"],
+        call.isAtLeast(3, 3)
+          ? ["5-aaa", "2-zzz", "4-del", "3-aaa", "3-bbb"]
+          : ["2-zzz", "3-aaa", "3-bbb", "4-del", "5-aaa"],
       );
-      assertEquals(reply.headers.get("content-length"), String(new TextEncoder().encode(reply.text).length));
+      const length = call.isAtLeast(3, 3) ? String(new TextEncoder().encode(reply.text).length) : null;
+      assertEquals(reply.headers.get("content-length"), length);
     },
   },
   {
     name: "_bulk_get adds histories when asked",
     async check(call) {
       await write(call, ...TREE);
-      const text = await bulkGet(call, '{"id":"c","rev":"4-del"}', "?revs=true");
+      const text = await bulkGet(call, { id: "c", rev: "4-del" }, "?revs=true");
       const history = '"_revisions":{"start":4,"ids":["del","aa0","bbb","ccc"]}';
-      assertEquals(text, `{"id":"c","docs":[{"ok":{"_id":"c","_rev":"4-del","_deleted":true,${history}}}]}`);
+      assertEquals(text, `{"ok":{"_id":"c","_rev":"4-del","_deleted":true,${history}}}`);
     },
   },
   {
     name: "_bulk_get answers errors as rows, in the order of the request",
     async check(call) {
       await write(call, ...TREE);
-      const docs = [{ id: "gone" }, { id: "c", rev: "2-bbb" }, { id: "_no" }, { id: "c", rev: "bad" }, { x: 1 }, 5];
+      const docs = [{ id: "gone" }, { id: "c", rev: "2-bbb" }, { id: "_no" }, { id: "c", rev: "bad" }, { x: 1 }];
       const { json, status } = await call("POST /_bulk_get", { docs });
       assertEquals(status, 200);
       assertEquals(
@@ -57,9 +60,14 @@ export const READING_BEHAVIOURS: readonly Behaviour[] = [
           }],
           ["c", { id: "c", rev: "bad", error: "bad_request", reason: "Invalid rev format" }],
           [null, { id: null, rev: null, error: "bad_request", reason: "document id missed" }],
-          [null, { id: null, rev: null, error: "bad_request", reason: "document must be a JSON object" }],
         ],
       );
+      // Before 3.3 the connection breaks where one is no object.
+      if (call.isAtLeast(3, 3)) {
+        const { json: { results } } = await call("POST /_bulk_get", { docs: [5] });
+        const error = { id: null, rev: null, error: "bad_request", reason: "document must be a JSON object" };
+        assertEquals(results, [{ id: null, docs: [{ error }] }]);
+      }
       assertRefused(await call("POST /_bulk_get", {}), 400, "bad_request", "Missing JSON list of 'docs'.");
       assertRefused(await call("GET /_bulk_get"), 405, "method_not_allowed", "Only POST allowed");
       assertRefused(
@@ -76,7 +84,7 @@ export const READING_BEHAVIOURS: readonly Behaviour[] = [
       await write(call, ...TREE);
       const { json } = await call("POST /_bulk_get?latest=true", { docs: [{ id: "c", rev: "2-bbb" }] });
       const names = json.results[0].docs.map(({ ok }: { ok: { _rev: string } }) => ok._rev);
-      assertEquals(names, ["4-del", "3-aaa", "3-bbb"]);
+      assertEquals(names, call.isAtLeast(3, 3) ? ["4-del", "3-aaa", "3-bbb"] : ["3-aaa", "3-bbb", "4-del"]);
     },
   },
   {

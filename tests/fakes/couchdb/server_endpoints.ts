@@ -25,7 +25,9 @@ export function answerRequest(request: CouchRequest, state: ServerState, node: C
   if (first === "_node") return nodeEndpoint(request, { state, user, node });
   if (first === "_membership" && state.isAtLeast(2, 0)) return membership(request, { state, user });
   if (first === "_dbs_info" && state.isAtLeast(2, 2)) {
-    if (user === undefined) throw new Refusal(401, "unauthorized", "You are not a server admin.");
+    if (user === undefined && state.isAtLeast(3, 3)) {
+      throw new Refusal(401, "unauthorized", "You are not a server admin.");
+    }
     return databasesInfo(request, state);
   }
   if (user === undefined) throw new Refusal(401, "unauthorized", "You are not authorized to access this db.");

@@ -94,8 +94,7 @@ export class ServerState {
 
   /** Whether the server is `major.minor` or later. */
   isAtLeast(major: number, minor: number): boolean {
-    const [ownMajor = 0, ownMinor = 0] = this.options.version.split(".").map(Number);
-    return ownMajor > major || (ownMajor === major && ownMinor >= minor);
+    return isVersionAtLeast(this.options.version, major, minor);
   }
 
   /** @throws Refusal when there is none of this name. */
@@ -145,6 +144,12 @@ export class ServerState {
     this.failedLogins.set(name, failures + 1);
     throw new Refusal(401, "unauthorized", "Name or password is incorrect.");
   }
+}
+
+/** Whether `version`, such as `3.5.0`, is `major.minor` or later. */
+export function isVersionAtLeast(version: string, major: number, minor: number): boolean {
+  const [ownMajor = 0, ownMinor = 0] = version.split(".").map(Number);
+  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
 }
 
 /** What an endpoint of a database works with. */

@@ -65,12 +65,14 @@ export const WRITING_BEHAVIOURS: readonly Behaviour[] = [
       const refused: [document: string, status: number, error: string, reason: string][] = [
         ["null", 400, "bad_request", "Document must be a JSON object"],
         ["[]", 400, "bad_request", "Document must be a JSON object"],
-        [
-          '{"_id":"x"}',
-          400,
-          "bad_request",
-          "When `new_edits: false`, the document needs `_rev` or `_revisions` specified",
-        ],
+        call.isAtLeast(3, 3)
+          ? [
+            '{"_id":"x"}',
+            400,
+            "bad_request",
+            "When `new_edits: false`, the document needs `_rev` or `_revisions` specified",
+          ]
+          : ['{"_id":"x"}', 500, "unknown_error", "function_clause"],
         ['{"_id":"x","_rev":"1"}', 400, "bad_request", "Invalid rev format"],
         ['{"_id":"","_rev":"1-a"}', 400, "illegal_docid", "Document id must not be empty"],
         ['{"_id":5,"_rev":"1-a"}', 400, "illegal_docid", "Document id must be a string"],
@@ -209,9 +211,9 @@ export const WRITING_BEHAVIOURS: readonly Behaviour[] = [
           `${kept},"length":5,"stub":true},${plain},"length":3,"stub":true},${empty},"length":0,"stub":true}}}\n`,
       );
       assertEquals(
-        await bulkGet(call, '{"id":"a"}', "?attachments=true"),
-        `{"id":"a","docs":[{"ok":{"_id":"a","_rev":"3-a","v":1,"_attachments":{` +
-          `${kept},"data":"aGVsbG8="},${plain},"data":"AAEC"},${empty},"data":""}}}}]}`,
+        await bulkGet(call, { id: "a" }, "?attachments=true"),
+        `{"ok":{"_id":"a","_rev":"3-a","v":1,"_attachments":{` +
+          `${kept},"data":"aGVsbG8="},${plain},"data":"AAEC"},${empty},"data":""}}}}`,
       );
     },
   },

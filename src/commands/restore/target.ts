@@ -323,8 +323,8 @@ export class RestoreTarget {
   /** Has every view built. @returns How many are. */
   async buildViews(): Promise<number> {
     const { couch, signal } = this.#context;
-    const { partitioned, q } = this.info ?? await couch.databaseInfo(this.#name, { signal });
-    return await buildViews(this.#context, { name: this.#name, partitioned, q });
+    const info = this.info ?? await couch.databaseInfo(this.#name, { signal });
+    return await buildViews(this.#context, { database: this.#name, info });
   }
 
   async #read(): Promise<DatabaseInfo | undefined> {

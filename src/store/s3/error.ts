@@ -143,7 +143,7 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
     case "InvalidAccessKeyId":
       return "S3 does not know the token: correct it, and set session_token where the token is a temporary one";
     case "InvalidToken":
-      return "Correct session_token: it must be the one of these temporary keys";
+      return "Correct session_token, or AWS_SESSION_TOKEN: it must be the one of these temporary keys, for this server";
     case "ExpiredToken":
     case "TokenRefreshRequired":
       return "The temporary keys have expired: get new ones, or use a role, whose keys are renewed automatically";

@@ -14,7 +14,7 @@ Deno.test("refusalError() tells by S3's code what to do", () => {
     [403, "InvalidAccessKeyId", /does not know the token/],
     [403, "RequestTimeTooSkewed", /clock/],
     [400, "ExpiredToken", /expired: get new ones/],
-    [400, "InvalidToken", /session_token/],
+    [400, "InvalidToken", /session_token, or AWS_SESSION_TOKEN/],
     [301, "PermanentRedirect", /Set region/],
     [400, "AuthorizationHeaderMalformed", /Set region/],
     [501, "NotImplemented", /If-None-Match/],

@@ -20,6 +20,10 @@ export async function startDemoServer(): Promise<DemoServer> {
   PouchDB.plugin(memoryAdapter);
   const InMemory = PouchDB.defaults({ adapter: "memory" });
   const app = express();
+  // The program refuses a server that does not call itself CouchDB, for what it leaves out.
+  app.get("/", (_request: unknown, response: { json(value: unknown): void }) => {
+    response.json({ couchdb: "Welcome", version: "1.0.0 (PouchDB, a demo)" });
+  });
   app.get(
     "/:database/_revs_limit",
     (_request: unknown, response: { json(value: number): void }) => response.json(1000),

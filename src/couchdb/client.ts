@@ -123,8 +123,16 @@ export class CouchClient {
   }
 
   #versionIn(answer: unknown): string {
-    const version = (answer as { version?: unknown } | null)?.version;
-    if (typeof version === "string") return version;
+    const { couchdb, version } = (answer ?? {}) as { couchdb?: unknown; version?: unknown };
+    if (typeof version === "string") {
+      if (couchdb !== undefined) return version;
+      // Such as PouchDB Server, whose _bulk_get tells the winner of a document where it is asked for all its leaves.
+      throw new CouchError(`Cannot use "${this.url}": it does not call itself CouchDB`, { error: "not_couchdb" }, {
+        hint:
+          "A server that is only like it may leave conflicts out, and nobody would notice: replicate its databases " +
+          "into a CouchDB, and back that up",
+      });
+    }
     throw new CouchError(`Cannot use "${this.url}": it does not answer like a CouchDB`, { error: "not_couchdb" }, {
       hint: "Check database.url: it is the base URL, without a database's name",
     });

@@ -499,6 +499,22 @@ Deno.test("greet() tells CouchDB's version and clock, sessionRoles() what the lo
   assertEquals(await client.sessionRoles(), ["_admin"]);
 });
 
+Deno.test("greet() and serverVersion() refuse a server that does not call itself CouchDB, though it has a version", async () => {
+  await using fake = await startFakeCouchDb();
+  const body = {
+    "express-pouchdb": "Welcome!",
+    version: "4.2.0",
+    vendor: { name: "PouchDB authors", version: "4.2.0" },
+  };
+  fake.faults.add({ endpoint: "/", times: 2, fault: { kind: "answer", status: 200, body } });
+  const client = impatientClient(fake);
+  for (const call of [() => client.greet(), () => client.serverVersion()]) {
+    const error = await couchError(call);
+    assertEquals(error.message, `Cannot use "${fake.url}": it does not call itself CouchDB`);
+    assertEquals(error.facts.error, "not_couchdb");
+  }
+});
+
 Deno.test("CouchClient says of a 401 whether the login is wrong, or right and no server admin", async () => {
   await using fake = await startFakeCouchDb();
   const cases: [reason: string, hint: string][] = [

@@ -169,7 +169,9 @@ export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "
 export type {
   Conditions,
   CreateOptions,
+  ListBelowOptions,
   ListOptions,
+  ObjectBelow,
   ObjectLock,
   ReplaceOptions,
   Store,

@@ -11,7 +11,7 @@ import type { Log } from "../observe.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import { type CatalogEntry, entryName, type NamedEntry, parseEntryName } from "./catalog_entry.ts";
-import { CATALOG_FOLDER, MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
+import { MANIFEST_NAME, manifestName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { momentOf, readManifestOrCopy, type UsableManifest } from "./read.ts";
 import type { Repository } from "./repository.ts";
@@ -130,13 +130,22 @@ export class Catalog {
    *
    * @param database Decoded.
    */
-  async *entries(database: string, { notAfter, ...options }: CatalogSearch): AsyncGenerator<CatalogEntry> {
-    const folder = this.#repository.catalogFolder(database);
-    for await (const { kind, name } of this.#repository.store.list(folder, options)) {
-      const named = kind === "object" ? parseEntryName(name) : undefined;
+  async *entries(database: string, search: CatalogSearch): AsyncGenerator<CatalogEntry> {
+    yield* this.entriesAmong(this.#namesOf(database, search), database, search);
+  }
+
+  /** The same by the names in the database's folder, where that has been listed. */
+  async *entriesAmong(
+    names: Iterable<string> | AsyncIterable<string>,
+    database: string,
+    { notAfter, ...options }: CatalogSearch,
+  ): AsyncGenerator<CatalogEntry> {
+    for await (const name of names) {
+      const named = parseEntryName(name);
       if (named === undefined || (notAfter !== undefined && named.finishedAt.getTime() > notAfter.getTime())) continue;
       const entry = this.#entryOf(named, database);
-      yield named.isTaskCut ? await this.#withWholeTask(entry, joinKey(folder, name), options) : entry;
+      const key = joinKey(this.#repository.catalogFolder(database), name);
+      yield named.isTaskCut ? await this.#withWholeTask(entry, key, options) : entry;
     }
   }
 
@@ -145,14 +154,24 @@ export class Catalog {
    *
    * @param database Decoded.
    */
-  async *keys(database: string, options: StoreCallOptions): AsyncGenerator<CatalogKey> {
+  async keys(database: string, options: StoreCallOptions): Promise<CatalogKey[]> {
+    return this.keysAmong(await Array.fromAsync(this.#namesOf(database, options)), database);
+  }
+
+  /** The same by the names in the database's folder, where that has been listed. */
+  keysAmong(names: Iterable<string>, database: string): CatalogKey[] {
     const folder = this.#repository.catalogFolder(database);
-    for await (const { kind, name } of this.#repository.store.list(folder, options)) {
-      const named = kind === "object" ? parseEntryName(name) : undefined;
-      if (named === undefined) continue;
+    return [...names].flatMap((name) => {
+      const named = parseEntryName(name);
+      if (named === undefined) return [];
       const { manifestKey, run, finishedAt } = this.#entryOf(named, database);
-      yield { key: joinKey(folder, name), manifestKey, run, finishedAt };
-    }
+      return [{ key: joinKey(folder, name), manifestKey, run, finishedAt }];
+    });
+  }
+
+  async *#namesOf(database: string, options: StoreCallOptions): AsyncGenerator<string> {
+    const folder = this.#repository.catalogFolder(database);
+    for await (const { kind, name } of this.#repository.store.list(folder, options)) if (kind === "object") yield name;
   }
 
   /**
@@ -160,8 +179,7 @@ export class Catalog {
    * spelling (`a%2fb`) has no entries that anybody looks for, and must not have its database come twice.
    */
   async *databases(options: StoreCallOptions): AsyncGenerator<string> {
-    const { store, prefix, suffix } = this.#repository;
-    const all = joinKey(prefix, CATALOG_FOLDER, suffix);
+    const { store, catalogRoot: all } = this.#repository;
     for await (const { kind, name } of store.list(all, options)) {
       const database = decodeDatabase(name);
       if (kind === "folder" && joinKey(all, name) === this.#repository.catalogFolder(database)) yield database;

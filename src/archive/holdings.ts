@@ -1,34 +1,26 @@
 /**
  * All that a repository holds of a database, by its folders alone, for `expire`. In: a repository. Out:
- * for each database its complete backups, what they consist of and need, and what else lies beside them. The
- * catalog is not used: what is missing in it would be taken for not needed.
+ * for each database its complete backups, what they consist of and need, and what else lies beside them. Each manifest
+ * is read, and the catalog is not used: what is missing in it would be taken for not needed.
  */
-import { type BackupDate, formatDate, parseDate } from "../dates.ts";
-import { ArchiveError, isNotFound } from "../errors.ts";
+import { ArchiveError } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, keyBelow, splitKey } from "../store/key.ts";
 import type { StoreCallOptions } from "../store/store.ts";
 import type { RetentionHold, RetentionPoint } from "../task/retention.ts";
 import { Catalog, type CatalogKey } from "./catalog.ts";
-import { asDamage, explainMisplaced } from "./damage.ts";
-import { type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
+import { explainMisplaced } from "./damage.ts";
+import { isOwnFolder } from "./days.ts";
+import { listByDatabase, type ListedFolder, type ListedObject } from "./folders.ts";
 import { KnownDamage } from "./known_damage.ts";
 import { MANIFEST_NAME, manifestName, pinName, shortRun } from "./layout.ts";
 import type { Manifest } from "./manifest.ts";
 import { readPin } from "./pin.ts";
-import { manifestsAmong, readManifest, readManifests } from "./read.ts";
+import { manifestsAmong, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
 /** Folders that are looked into at once, of one database or of several. */
 const FOLDERS_AT_ONCE = 16;
-
-/** An object as its folder's listing shows it. */
-export interface HeldObject {
-  sizeBytes: number;
-  modified: Date;
-  /** It is what a writer is writing, or was when it was killed. */
-  isUnfinished?: true | undefined;
-}
 
 /** A complete backup as it lies in its folder. */
 export interface HeldBackup extends RetentionPoint {
@@ -44,8 +36,6 @@ export interface HeldBackup extends RetentionPoint {
   compressedBytes: number;
   /** Documents in it. */
   documents: number;
-  /** Whether the folder's `manifest.json` is a copy of its manifest. */
-  hasCopy: boolean;
 }
 
 /** The folder of a database's backups of one date. */
@@ -53,7 +43,7 @@ export interface HeldFolder {
   /** Its key. */
   folder: string;
   /** All objects in it, by name, with those that are unfinished. */
-  objects: ReadonlyMap<string, HeldObject>;
+  objects: ReadonlyMap<string, ListedObject>;
   backups: HeldBackup[];
   /** Manifests that cannot be used: nobody can tell what they need. */
   damaged: ArchiveError[];
@@ -65,111 +55,72 @@ export interface DatabaseHoldings {
   database: string;
   /** The latest date first. */
   folders: HeldFolder[];
-  /** The catalog's entries of its backups, where they were asked for. */
+  /** The catalog's entries of its backups. */
   entries: CatalogKey[];
-  /** When the first of its folders was looked into, by `performance.now()`: that is done ahead of their use. */
-  readAtMs: number;
+  /** When the first of its folders was listed, by `performance.now()`: that is done ahead of their use. */
+  listedAtMs: number;
 }
 
 /**
- * What is held of each database, in the order of their names.
+ * What is held of each database, in the store's order of their names.
  *
- * @param options `database`: of this one alone, decoded. `withEntries`: with what the catalog has of it. `damage`: which
- * backups are known to be damaged.
+ * @param options `database`: of this one alone, decoded. `damage`: which backups are known to be damaged.
  */
 export async function* readHoldings(
   repository: Repository,
-  { database, withEntries = false, damage = new KnownDamage(), signal }: StoreCallOptions & {
+  { database, damage = new KnownDamage(), signal }: StoreCallOptions & {
     database?: string | undefined;
-    withEntries?: boolean;
     damage?: KnownDamage | undefined;
   },
 ): AsyncGenerator<DatabaseHoldings> {
-  const dates = await datesByDatabase(repository, { database, signal });
   const catalog = new Catalog(repository);
-  const look = async (place: Place, signal: AbortSignal) => {
-    const atMs = performance.now();
-    const [found, entries] = await Promise.all([
-      lookInto(repository, { ...place, signal }),
-      place.isLast && withEntries ? Array.fromAsync(catalog.keys(place.database, { signal })) : [],
-    ]);
-    return { ...place, found, entries, atMs };
-  };
+  const look = async (place: Place, signal: AbortSignal) => ({
+    ...place,
+    found: await lookInto(repository, place.folder, { signal }),
+  });
   let folders: HeldFolder[] = [];
-  let readAtMs = Infinity;
-  const looks = loadAhead(placesOf(dates), look, { limit: FOLDERS_AT_ONCE, signal });
-  for await (const { database, isLast, found, entries, atMs } of looks) {
-    readAtMs = Math.min(readAtMs, atMs);
+  const looks = loadAhead(placesOf(repository, { database, signal }), look, { limit: FOLDERS_AT_ONCE, signal });
+  for await (const { found, last } of looks) {
     if (found.objects.size > 0) folders.push(found);
-    if (!isLast) continue;
+    if (last === undefined) continue;
     const backups = folders.flatMap(({ backups }) => backups);
     judge(backups, folders);
     noteDamaged(backups, ({ key }) => damage.markOf(keyBelow(repository.prefix, key)) !== undefined);
-    yield { database, folders, entries, readAtMs };
-    [folders, readAtMs] = [[], Infinity];
+    const { database, entries, listedAtMs } = last;
+    yield { database, folders, entries: catalog.keysAmong(entries, database), listedAtMs };
+    folders = [];
   }
 }
 
-/** A folder that is to be looked into, and whether it is the last one of its database. */
+/** A folder that is to be looked into; the last one of its database with what else is known of that. */
 interface Place {
-  database: string;
-  date: string;
-  isLast: boolean;
-}
-
-function* placesOf(dates: ReadonlyMap<string, readonly string[]>): Generator<Place> {
-  for (const database of [...dates.keys()].sort()) {
-    const all = dates.get(database)!;
-    for (const [index, date] of all.entries()) yield { database, date, isLast: index === all.length - 1 };
-  }
+  folder: ListedFolder;
+  last?: { database: string; entries: string[]; listedAtMs: number };
 }
 
 /**
- * The dates, `2026/01/03`, on which each database has a folder. What lies in a folder of another spelling is no backup
- * that is found by its database, and must neither be counted as one nor make another one count twice.
+ * What lies in a folder of another spelling is no backup that is found by its database, and must neither be counted as
+ * one nor make another one count twice.
  */
-async function datesByDatabase(
+async function* placesOf(
   repository: Repository,
-  { database, signal }: StoreCallOptions & { database: string | undefined },
-): Promise<Map<string, string[]>> {
-  const listDay = async (day: DatedFolder, signal: AbortSignal) => {
-    const date = formatDate(day.date);
-    // For one database each day's folder is looked into, and not listed: it may hold thousands of other databases.
-    if (database !== undefined) return { date, names: [database] };
-    const found = await Array.fromAsync(listDatabases(repository, day, { signal }));
-    return { date, names: found.filter((one) => isOwnFolder(repository, one)).map((one) => one.database) };
-  };
-  const found = new Map<string, string[]>();
-  const days = listDays(repository, { signal });
-  for await (const { date, names } of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) {
-    for (const name of names) {
-      const dates = found.get(name);
-      if (dates === undefined) found.set(name, [date]);
-      else dates.push(date);
-    }
+  search: StoreCallOptions & { database: string | undefined },
+): AsyncGenerator<Place> {
+  for await (const { folders, ...last } of listByDatabase(repository, search)) {
+    const own = folders.filter((folder) => isOwnFolder(repository, folder));
+    for (const [index, folder] of own.entries()) yield index < own.length - 1 ? { folder } : { folder, last };
   }
-  return found;
 }
 
 async function lookInto(
   repository: Repository,
-  { database, date, signal }: StoreCallOptions & { database: string; date: string },
+  { database, folder, objects }: ListedFolder,
+  { signal }: StoreCallOptions,
 ): Promise<HeldFolder> {
   const { store } = repository;
-  const folder = repository.backupFolder({ database, date: parseDate(date) as BackupDate });
-  const objects = new Map<string, HeldObject>();
-  for await (const entry of store.list(folder, { unfinished: true, signal })) {
-    if (entry.kind === "object") objects.set(entry.name, entry);
-  }
-  const sizes = new Map([...objects].map(([name, { sizeBytes }]) => [name, sizeBytes]));
-  const manifests = manifestsAmong(sizes);
+  const manifests = manifestsAmong(new Map([...objects].map(([name, { sizeBytes }]) => [name, sizeBytes])));
   const read = await readManifests(store, folder, { state: { manifests }, isTolerant: true, signal });
-  const copied = sizes.has(MANIFEST_NAME) && manifests.some(({ run }) => run !== undefined)
-    ? await runOfCopy(repository, { folder, signal })
-    : undefined;
   const damaged = read.flatMap((one) => "error" in one ? [one.error] : []);
-  // Whose copy it is shows when the store gives it out again. Until then it must stay: it may be all that is left.
-  if (copied instanceof ArchiveError && damaged.length === 0) damaged.push(copied);
   const backups: HeldBackup[] = [];
   for (const found of read) {
     if ("error" in found) continue;
@@ -181,12 +132,8 @@ async function lookInto(
     }
     const run = shortRun(found.manifest.run);
     const holds = objects.has(pinName(run)) ? await readHolds(repository, { folder, run, signal }) : [];
-    backups.push({
-      ...describe(found.manifest, { folder, run, holds, prefix: repository.prefix }),
-      key,
-      finishedAt: found.finishedAt,
-      hasCopy: found.name !== MANIFEST_NAME && copied === found.manifest.run,
-    });
+    const { finishedAt } = found;
+    backups.push({ ...describe(found.manifest, { folder, run, holds, prefix: repository.prefix }), key, finishedAt });
   }
   return { folder, objects, backups, damaged };
 }
@@ -199,7 +146,7 @@ function misplaced(key: string, names: { database: string; folderIsOf: string })
 function describe(
   { task, parent, chunks, totals, feed }: Manifest,
   { prefix, ...place }: { folder: string; run: string; holds: readonly RetentionHold[]; prefix: string },
-): Omit<HeldBackup, "key" | "finishedAt" | "hasCopy"> {
+): Omit<HeldBackup, "key" | "finishedAt"> {
   return {
     ...place,
     task,
@@ -211,19 +158,6 @@ function describe(
     compressedBytes: totals.compressed_bytes,
     documents: totals.documents,
   };
-}
-
-/** Whose copy `manifest.json` is; undefined where it is damaged or gone, an error where the store does not give it out. */
-async function runOfCopy(
-  { store }: Repository,
-  { folder, signal }: StoreCallOptions & { folder: string },
-): Promise<string | ArchiveError | undefined> {
-  try {
-    return (await readManifest(store, folder, { name: MANIFEST_NAME, signal })).run;
-  } catch (error) {
-    if (isNotFound(error) || error instanceof ArchiveError) return undefined;
-    return asDamage(error, joinKey(folder, MANIFEST_NAME));
-  }
 }
 
 /**

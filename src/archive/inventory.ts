@@ -3,20 +3,23 @@
  * folder, as the catalog would say it.
  *
  * Folders are the truth: a backup is there when its manifest is. What the manifest says is taken from the catalog,
- * whose names carry it, and read where the catalog does not know it: so a folder costs one listing of its manifests and
- * pins, and the reading of pins and of those that are not in the catalog or are called `manifest.json`.
+ * whose names carry it, and read where the catalog does not know it: so a folder costs no more than its part of a
+ * listing, and the reading of pins and of manifests that are not in the catalog or are called `manifest.json`.
  */
 import { type ArchiveError, isNotFound } from "../errors.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 import { Catalog, type CatalogEntry, entryOfManifest } from "./catalog.ts";
-import { type DatabaseFolder, type DatedFolder, isOwnFolder, listDatabases, listDays } from "./days.ts";
+import { type DatabaseFolder, isOwnFolder } from "./days.ts";
+import { type DatabaseFolders, listByDatabase, type ListedFolder } from "./folders.ts";
 import { type Pin, readPin } from "./pin.ts";
-import { listManifestsAndPins, readManifests } from "./read.ts";
+import { BEFORE_PINS, manifestsAndPinsAmong, readManifests } from "./read.ts";
 import type { Repository } from "./repository.ts";
 
-/** Folders that are looked into at once. */
+/** Databases whose folders are looked into at once. */
+const DATABASES_AT_ONCE = 4;
+/** Folders of one of them. */
 const FOLDERS_AT_ONCE = 16;
 
 /** What lies in a folder. */
@@ -32,7 +35,7 @@ export interface FolderInventory extends DatabaseFolder {
 }
 
 /**
- * What there is, the newest date first.
+ * What there is: database after database, and of each the newest date first.
  *
  * @param options `database`: only backups of this one, decoded; `isWanted`: only those of which it says so. A folder
  * that was expected and is not there has nothing.
@@ -44,10 +47,16 @@ export async function* takeInventory(
     isWanted?: ((database: string) => boolean) | undefined;
   },
 ): AsyncGenerator<FolderInventory> {
-  const known = await readCatalog(repository, { database, signal });
-  const look = (folder: DatabaseFolder, signal: AbortSignal) => lookInto(repository, folder, { known, signal });
-  const folders = onlyWanted(findFolders(repository, { database, signal }), isWanted);
-  yield* loadAhead(folders, look, { limit: FOLDERS_AT_ONCE, signal });
+  const look = async ({ database, folders, entries }: DatabaseFolders, signal: AbortSignal) => {
+    const known = new Map<string, CatalogEntry>();
+    for await (const entry of new Catalog(repository).entriesAmong(entries, database, { signal })) {
+      known.set(identify(entry), entry);
+    }
+    const lookIntoOne = (folder: ListedFolder, signal: AbortSignal) => lookInto(repository, folder, { known, signal });
+    return await Array.fromAsync(loadAhead(folders, lookIntoOne, { limit: FOLDERS_AT_ONCE, signal }));
+  };
+  const all = onlyWanted(listByDatabase(repository, { database, after: BEFORE_PINS, signal }), isWanted);
+  for await (const found of loadAhead(all, look, { limit: DATABASES_AT_ONCE, signal })) yield* found;
 }
 
 /**
@@ -57,50 +66,21 @@ type Known = ReadonlyMap<string, CatalogEntry>;
 
 const identify = ({ manifestKey, run }: { manifestKey: string; run: string }) => `${run} ${manifestKey}`;
 
-async function readCatalog(
-  repository: Repository,
-  { database, signal }: StoreCallOptions & { database: string | undefined },
-): Promise<Known> {
-  const catalog = new Catalog(repository);
-  const databases = database === undefined ? catalog.databases({ signal }) : [database];
-  const entriesOf = (name: string, signal: AbortSignal) => Array.fromAsync(catalog.entries(name, { signal }));
-  const known = new Map<string, CatalogEntry>();
-  for await (const entries of loadAhead(databases, entriesOf, { limit: FOLDERS_AT_ONCE, signal })) {
-    for (const entry of entries) known.set(identify(entry), entry);
-  }
-  return known;
-}
-
-/** The folders that may hold backups, day by day. */
-async function* findFolders(
-  repository: Repository,
-  { database, signal }: StoreCallOptions & { database: string | undefined },
-): AsyncGenerator<DatabaseFolder> {
-  const listDay = async (day: DatedFolder, signal: AbortSignal): Promise<DatabaseFolder[]> => {
-    const { date } = day;
-    // For one database each day's folder is looked into, and not listed: it may hold thousands of other databases.
-    if (database !== undefined) return [{ database, date, folder: repository.backupFolder({ date, database }) }];
-    return await Array.fromAsync(listDatabases(repository, day, { signal }));
-  };
-  const days = listDays(repository, { signal });
-  for await (const folders of loadAhead(days, listDay, { limit: FOLDERS_AT_ONCE, signal })) yield* folders;
-}
-
 async function* onlyWanted(
-  folders: AsyncIterable<DatabaseFolder>,
+  all: AsyncIterable<DatabaseFolders>,
   isWanted: (database: string) => boolean,
-): AsyncGenerator<DatabaseFolder> {
-  for await (const folder of folders) if (isWanted(folder.database)) yield folder;
+): AsyncGenerator<DatabaseFolders> {
+  for await (const one of all) if (isWanted(one.database)) yield one;
 }
 
 async function lookInto(
   repository: Repository,
-  place: DatabaseFolder,
+  { objects, ...place }: ListedFolder,
   { known, signal }: StoreCallOptions & { known: Known },
 ): Promise<FolderInventory> {
   const { store } = repository;
   const { folder } = place;
-  const { manifests: listed, pins } = await listManifestsAndPins(store, folder, { signal });
+  const { manifests: listed, pins } = manifestsAndPinsAmong(objects);
   // A manifest.json among others is read with all of them, to see whether it is a copy of one of them.
   const isMixed = listed.some(({ run }) => run === undefined);
   const catalogued = isMixed

@@ -8,6 +8,7 @@ import type { Store, StoreCallOptions } from "../store/store.ts";
 import {
   CHECKPOINT_NAME,
   isCheckpointName,
+  isManifestName,
   MANIFEST_NAME,
   parseCheckpointName,
   parseChunkName,
@@ -25,7 +26,7 @@ import { readObjectBytes } from "../store/whole.ts";
 const MANIFESTS_PREFIX = "manifest";
 const CHECKPOINTS_PREFIX = "checkpoint";
 /** Chunks, checkpoints and filters stand before it in a folder, pins and manifests after it. */
-const BEFORE_PINS = "keep";
+export const BEFORE_PINS = "keep";
 
 /** More than any backup has. */
 const MOST_CHUNKS = 10_000_000_000;
@@ -109,22 +110,21 @@ export async function listManifests(
 }
 
 /**
- * The manifests of a folder, and the runs whose backups a pin speaks of: one request, however many chunks lie there.
+ * The manifests among a folder's objects, and the runs whose backups a pin speaks of.
+ *
+ * @param objects By name; those after {@linkcode BEFORE_PINS} suffice.
  */
-export async function listManifestsAndPins(
-  store: Store,
-  folder: string,
-  options: StoreCallOptions,
-): Promise<{ manifests: ListedManifest[]; pins: string[] }> {
-  const objects = new Map<string, number>();
+export function manifestsAndPinsAmong(
+  objects: ReadonlyMap<string, { sizeBytes: number }>,
+): { manifests: ListedManifest[]; pins: string[] } {
+  const sizes = new Map<string, number>();
   const pins: string[] = [];
-  for await (const entry of store.list(folder, { ...options, after: BEFORE_PINS })) {
-    if (entry.kind !== "object") continue;
-    const run = parsePinName(entry.name);
+  for (const [name, { sizeBytes }] of objects) {
+    const run = parsePinName(name);
     if (run !== undefined) pins.push(run);
-    else if (entry.name.startsWith(MANIFESTS_PREFIX)) objects.set(entry.name, entry.sizeBytes);
+    else if (isManifestName(name)) sizes.set(name, sizeBytes);
   }
-  return { manifests: manifestsAmong(objects), pins };
+  return { manifests: manifestsAmong(sizes), pins };
 }
 
 /** The names of a folder's checkpoints: one request, however many chunks lie there. */

@@ -5,7 +5,15 @@
 import type { BackupDate } from "../dates.ts";
 import { joinKey } from "../store/key.ts";
 import type { Store } from "../store/store.ts";
-import { backupFolder, catalogFolder, runFolder, RUNS_FOLDER, STORE_FOLDER, taskFolder } from "./layout.ts";
+import {
+  backupFolder,
+  CATALOG_FOLDER,
+  catalogFolder,
+  runFolder,
+  RUNS_FOLDER,
+  STORE_FOLDER,
+  taskFolder,
+} from "./layout.ts";
 
 /** The two parts of a repository's keys that a config names; both may be empty or hold slashes. */
 export interface RepositoryParts {
@@ -49,6 +57,11 @@ export class Repository implements RepositoryParts {
   /** The key of a database's folder of one day. `database` is decoded. */
   backupFolder(backup: { date: BackupDate; database: string }): string {
     return backupFolder({ prefix: this.prefix, suffix: this.suffix, ...backup });
+  }
+
+  /** The key of the folder that holds a folder of entries for each database. */
+  get catalogRoot(): string {
+    return joinKey(this.prefix, CATALOG_FOLDER, this.suffix);
   }
 
   /** The key of the folder of a database's entries in the catalog. `database` is decoded. */

@@ -200,14 +200,15 @@ function isWithin({ finished_at, date }: Row, { since, until }: ListRequest): bo
   return moment >= (since?.getTime() ?? -Infinity) && moment <= (until?.getTime() ?? Infinity);
 }
 
-/** By day, the latest first; then by database; then the latest first. */
+/** By day, the latest first; then by database; then the latest first, and of one moment by the date in the path. */
 function compareBackups(a: ListedBackup, b: ListedBackup): number {
   const dayOf = ({ finished_at, date }: ListedBackup) => finished_at?.slice(0, 10) ?? date;
   const [left, right] = [dayOf(a), dayOf(b)];
   if (left !== right) return left < right ? 1 : -1;
   // Keys are ordered by the encoded names, in which "a/b" comes before "a".
   if (a.database !== b.database) return a.database < b.database ? -1 : 1;
-  const [earlier, later] = [a.finished_at ?? a.date, b.finished_at ?? b.date];
+  const momentOf = ({ finished_at, date }: ListedBackup) => `${finished_at ?? date} ${date}`;
+  const [earlier, later] = [momentOf(a), momentOf(b)];
   return earlier === later ? 0 : earlier < later ? 1 : -1;
 }
 

@@ -56,6 +56,7 @@ export async function measureBackups(
     report.total.leftover_bytes += one.leftover_bytes;
   }
   if (database !== undefined && isEmpty) throw await nothingHeldOf(repository, database, { signal });
+  report.databases.sort((a, b) => a.database < b.database ? -1 : 1);
   report.tasks = [...tasks].map(([task, size]) => ({ task, ...size })).sort((a, b) => a.task < b.task ? -1 : 1);
   return report;
 }

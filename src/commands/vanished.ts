@@ -130,9 +130,8 @@ async function hasExpired(
   const { database, key, run, finishedAt } = backup;
   if (await repository.store.stat(key, { signal }) !== undefined) return false;
   if (await hasCopy(repository, backup, { signal })) return false;
-  for await (const entry of new Catalog(repository).keys(database, { signal })) {
-    if (entry.manifestKey === key && entry.run === run) return false;
-  }
+  const entries = await new Catalog(repository).keys(database, { signal });
+  if (entries.some((entry) => entry.manifestKey === key && entry.run === run)) return false;
   try {
     const newest = await findRestorePoint(repository, database, { log: SILENT_LOG, isNameSure: true, signal });
     return newest.finishedAt >= finishedAt;

@@ -184,6 +184,8 @@ async function chooseBackups(
   if (unmet.size > 0 || backupsInAll + faulty.length === 0) {
     throw nothingFound(repository, { patterns: Array.from(unmet, ({ source }) => source) });
   }
+  // The newest first: they are missed most.
+  chosen.sort((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime());
   return { backups: chosen, backupsInAll, large, faulty };
 }
 

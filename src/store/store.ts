@@ -22,6 +22,15 @@ export type StoreEntry =
   | { kind: "object"; name: string; sizeBytes: number; modified: Date; isUnfinished?: true | undefined }
   | { kind: "folder"; name: string };
 
+/** An object somewhere below a folder. Its name is what its key has behind the folder, `a%2Fb/manifest.json`. */
+export type ObjectBelow = Extract<StoreEntry, { kind: "object" }>;
+
+/** What {@linkcode Store.listBelow} takes. */
+export interface ListBelowOptions extends Pick<ListOptions, "after" | "signal"> {
+  /** The most objects of a page. @default 1000 */
+  pageSize?: number | undefined;
+}
+
 /** What every operation takes. */
 export interface StoreCallOptions {
   /** Cancels the operation; it then throws the signal's reason and leaves nothing half written. */
@@ -172,6 +181,12 @@ export interface Store {
    * the UTF-8 bytes of the name, a folder's name taken with a trailing slash (`a-b` before the folder `a`).
    */
   list(folder: string, options?: ListOptions): AsyncIterable<StoreEntry>;
+
+  /**
+   * All objects below a folder, however deep they lie, by the UTF-8 bytes of their names, in pages: one request
+   * each, however many folders there are. Absent where a listing of each folder costs no more.
+   */
+  listBelow?(folder: string, options?: ListBelowOptions): AsyncIterable<ObjectBelow[]>;
 }
 
 /** S3's Object Lock. */

@@ -68,7 +68,7 @@ Deno.test("latestComplete() passes over an entry without its manifest, and says 
   const missing = "a newer backup is passed over: its manifest is missing";
   assertEquals(log.events("warn"), [missing]);
   assertMatch(String(log.lines[0]!.fields["manifest"]), /manifest-20261124T100000Z-/);
-  await Array.fromAsync(catalog.keys(DATABASE, {}), ({ key }) => Deno.remove(`${setup.root}/${key}`));
+  await Array.fromAsync(await catalog.keys(DATABASE, {}), ({ key }) => Deno.remove(`${setup.root}/${key}`));
   await setup.put({ day: "2026-11-01", finishedAt: "2026-11-01T10:00:00Z", run: manifest.run });
   const late = await setup.put({ day: "2026-11-02", finishedAt: "2026-11-02T10:00:00Z" });
   await setup.write(late.folder, late.name, "{");

@@ -321,6 +321,56 @@ Deno.test("expire() looks again at a database whose turn comes late: a backup on
   }
 });
 
+Deno.test("expire() leaves what a run has gone on from since it was listed as left over", async () => {
+  for (const freshMs of [60_000, 0]) {
+    await using setup = await TestRepository.open();
+    for (const database of ["a", "b"]) {
+      await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
+    }
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database: "a" });
+    const left = await setup.putUnfinished({
+      day: "2027-04-01",
+      finishedAt: "2027-04-01T10:00:00Z",
+      database: "b",
+      chunks: [0, 1],
+    });
+    await setBack(setup, left.folder, new Date("2027-04-01T10:00:00Z"));
+    const near = new DirectoryRemover(setup.root);
+    const remover: Remover = {
+      findHold: () => near.findHold(),
+      async remove(...call) {
+        // It is resumed while backups of another database are deleted.
+        if (call[0].includes("/a/")) await Deno.utime(join(setup.root, left.folder, left.name), NOW, NOW);
+        await near.remove(...call);
+      },
+    };
+    const report = await run(setup, { confirm: true, remover, freshMs });
+    // The first case shows that it is listed before its turn.
+    assertEquals([report.expired.length, report.leftovers.objects], [1, freshMs === 0 ? 0 : 3]);
+  }
+});
+
+Deno.test("expire() deletes no backup beside a manifest.json that the store does not give out", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const old = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });
+  const [key, { prefix, suffix }] = [`${old.folder}/manifest.json`, setup.repository];
+  const archived = new Proxy(setup.store, {
+    get(store, name) {
+      if (name !== "read") return Reflect.get(store, name);
+      return (asked: string, ...others: []) => {
+        if (asked === key) throw new StoreError("It is in an archive tier", { code: "InvalidObjectState", key });
+        return store.read(asked, ...others);
+      };
+    },
+  });
+  const report = await run(setup, { confirm: true, repository: new Repository(archived, { prefix, suffix }) });
+  assertEquals([report.ok, report.expired.length, report.kept, report.kept_by["not_deleted"]], [false, 0, 2, 1]);
+  assertStringIncludes(report.problems[0]!.problem, "archive tier");
+  assertEquals((await run(setup, { confirm: true })).expired.length, 1);
+  assertEquals((await files(setup)).filter((name) => name.startsWith(old.folder)), []);
+});
+
 Deno.test("expire() looks again also where most folders of a database are read late, as it has more than are read at once", async () => {
   await using setup = await TestRepository.open();
   const days = Array.from({ length: 31 }, (_, n) => `2027-05-${String(n + 1).padStart(2, "0")}`);

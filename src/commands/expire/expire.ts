@@ -3,16 +3,17 @@
  * repository, the tasks with their retention, and a remover. Out: a report of what was deleted, or without `confirm`
  * would be.
  *
- * For each database all of its folders are read, and the rules decide. Backups that no other one needs are deleted
- * first, each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks
- * that no manifest names any more. In this order a kill at any moment leaves backups that are either whole or gone, and
- * objects that the next run recognises as leftovers.
+ * For each database all of its folders are listed, each manifest is read, and the rules decide. Of what stays no more is
+ * looked at. Backups that no other one needs are deleted first, each unless somebody has pinned it since: of each the
+ * manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this order a kill at any
+ * moment leaves backups that are either whole or gone, and objects that the next run recognises as leftovers.
  */
-import { Catalog } from "../../archive/catalog.ts";
+import { Catalog, type CatalogKey } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
 import { type KnownDamage, requireKnownDamage } from "../../archive/known_damage.ts";
-import { MANIFEST_NAME } from "../../archive/layout.ts";
+import { MANIFEST_NAME, manifestName, shortRun } from "../../archive/layout.ts";
+import { momentOf, readManifest } from "../../archive/read.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { TimeZone } from "../../calendar/time_zone.ts";
 import { decodeDatabase } from "../../database_name.ts";
@@ -38,8 +39,10 @@ import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
 /** Requests that delete at the same time. */
 const REMOVALS_AT_ONCE = 16;
 
-/** What is held of databases is read ahead, and again where it was read so long ago. */
+/** What is held of databases is listed ahead. Where that was longer ago, it is made sure that it is so still. */
 const FRESH_MS = 10_000;
+/** What was listed so long ago is listed and read again before anything is deleted by it. */
+const STALE_MS = 600_000;
 
 /** What it works with. */
 export interface ExpireContext {
@@ -53,7 +56,7 @@ export interface ExpireContext {
   now: () => Date;
   /** Ends it between two objects. */
   signal: AbortSignal;
-  /** How long what was read ahead is as good as what there is now. @default ten seconds */
+  /** How long what was listed ahead is as good as what there is now. @default ten seconds */
   freshMs?: number | undefined;
 }
 
@@ -100,10 +103,11 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const damage = await requireKnownDamage(repository, { signal });
   const work = new Expiry({ ...context, damage }, policies, report);
   let isEmpty = true;
-  for await (const holdings of readHoldings(repository, { database, withEntries: true, damage, signal })) {
+  for await (const holdings of readHoldings(repository, { database, damage, signal })) {
     if (holdings.folders.length > 0) isEmpty = false;
-    await work.expireDatabase(await ofNow({ ...context, damage }, holdings));
+    await work.expireDatabase(holdings);
   }
+  for (const found of [report.expired, report.kept_backups]) found?.sort(byDatabase);
   // Entries of the catalog alone are left-overs of a database of which there is no backup any more.
   const isGone = isEmpty && report.leftovers.objects === 0;
   if (database !== undefined && isGone) throw await nothingHeldOf(repository, database, { signal });
@@ -121,20 +125,9 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   return report;
 }
 
-/**
- * What is held of a database, read once more where the databases before it took long: a run may have stored something
- * since.
- */
-async function ofNow(
-  { repository, signal, damage, freshMs = FRESH_MS }:
-    & Pick<ExpireContext, "repository" | "signal" | "freshMs">
-    & { damage: KnownDamage },
-  holdings: DatabaseHoldings,
-): Promise<DatabaseHoldings> {
-  if (performance.now() - holdings.readAtMs < freshMs) return holdings;
-  const { database } = holdings;
-  const [again] = await Array.fromAsync(readHoldings(repository, { database, withEntries: true, damage, signal }));
-  return again ?? { ...holdings, folders: [] };
+/** A database's own stay in the order in which they are. */
+function byDatabase({ database: a }: ExpiredBackup, { database: b }: ExpiredBackup): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 function tasksWithRetention(tasks: readonly Task[], { isNamed }: { isNamed: boolean }): Task[] {
@@ -161,6 +154,18 @@ class HeldSince extends Error {
   }
 }
 
+/** What is to become of a database's backups, or why nothing of it may be deleted. */
+type Plan =
+  & { holdings: DatabaseHoldings; backups: readonly HeldBackup[] }
+  & ({
+    decisions: readonly RetentionDecision<HeldBackup>[];
+    leftovers: readonly LeftoverObject[];
+    /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
+    lostEntries: readonly LeftoverObject[];
+    /** When it was decided. */
+    now: Date;
+  } | { errors: readonly ArchiveError[] });
+
 /** One call of {@linkcode expire}: what it works with, and the report that it fills. */
 class Expiry {
   readonly #context: ExpireContext & { damage: KnownDamage };
@@ -178,23 +183,57 @@ class Expiry {
   }
 
   async expireDatabase(holdings: DatabaseHoldings): Promise<void> {
-    const { database, folders } = holdings;
+    let plan = await this.#plan(holdings);
+    if (this.#report.confirmed && !await this.#isOfNow(plan)) plan = await this.#planAgain(holdings);
+    const { database } = holdings;
+    if ("errors" in plan) return this.#keepAll(database, plan.backups, plan.errors);
+    if (!await this.#removeExpired(plan.holdings, plan.decisions, plan.now)) return;
+    await this.#countRemoved(database, [...plan.leftovers, ...plan.lostEntries]);
+  }
+
+  async #plan(holdings: DatabaseHoldings): Promise<Plan> {
+    const { folders } = holdings;
     const backups = folders.flatMap((folder) => folder.backups);
     const damaged = folders.flatMap((folder) => folder.damaged);
     // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
-    if (damaged.length > 0) return this.#keepAll(database, backups, damaged);
+    if (damaged.length > 0) return { holdings, backups, errors: damaged };
     const now = this.#now();
-    let decisions: RetentionDecision<HeldBackup>[];
     try {
       requireOnce(backups);
-      decisions = await this.#decide(backups, now);
+      const decisions = await this.#decide(backups, now);
+      const [leftovers, lostEntries] = [findLeftovers(holdings, { now }), findLostEntries(holdings, backups, now)];
+      return { holdings, backups, decisions, leftovers, lostEntries, now };
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error;
-      return this.#keepAll(database, backups, [error]);
+      return { holdings, backups, errors: [error] };
     }
-    if (!await this.#removeExpired(database, decisions, now)) return;
-    await this.#removeLeftovers(holdings);
-    await this.#removeLostEntries(holdings, backups);
+  }
+
+  /** Folders are listed ahead, and what was planned before may have taken long: a run may have stored something since. */
+  async #planAgain({ database, ...holdings }: DatabaseHoldings): Promise<Plan> {
+    const { repository, damage, signal } = this.#context;
+    const [again] = await Array.fromAsync(readHoldings(repository, { database, damage, signal }));
+    return await this.#plan(again ?? { ...holdings, database, folders: [] });
+  }
+
+  /** Whether what a plan deletes may go by what there is now. */
+  async #isOfNow(plan: Plan): Promise<boolean> {
+    if ("errors" in plan) return true;
+    const { holdings: { database, entries, listedAtMs }, backups, decisions, leftovers, lostEntries, now } = plan;
+    if (decisions.every(({ keep }) => keep) && leftovers.length + lostEntries.length === 0) return true;
+    const { repository, signal, freshMs = FRESH_MS } = this.#context;
+    const ageMs = performance.now() - listedAtMs;
+    if (ageMs < freshMs) return true;
+    // Whether a run has gone on from what looks left over is seen in its folder alone.
+    if (ageMs >= STALE_MS || leftovers.length > 0) return false;
+    // A backup that was made since is in the catalog: it is entered there before its manifest is stored.
+    const before = now.getTime() - YOUNGEST_MS;
+    const known = new Set([
+      ...backups.map(identify),
+      ...entries.filter(({ finishedAt }) => finishedAt.getTime() < before).map(identifyEntry),
+    ]);
+    const entriesNow = await new Catalog(repository).keys(database, { signal });
+    return entriesNow.every((entry) => known.has(identifyEntry(entry)));
   }
 
   #keepAll(database: string, backups: readonly HeldBackup[], errors: readonly ArchiveError[]): void {
@@ -210,10 +249,11 @@ class Expiry {
    * @param now When they decided.
    */
   async #removeExpired(
-    database: string,
+    holdings: DatabaseHoldings,
     decisions: readonly RetentionDecision<HeldBackup>[],
     now: Date,
   ): Promise<boolean> {
+    const { database } = holdings;
     const { signal } = this.#context;
     const going = decisions.filter(({ keep }) => !keep);
     const { confirmed } = this.#report;
@@ -228,7 +268,7 @@ class Expiry {
         // that nothing goes that stayed before: nobody has looked since whether a run has built on it.
         const left = decisions.map(({ point }) => point).filter((one) => !gone.has(one))
           .map((one) => one === point ? { ...one, holds: [...one.holds, ...holds] } : one);
-        return await this.#removeExpired(database, decideRetention(left, { policies: this.#policies, now }), now);
+        return await this.#removeExpired(holdings, decideRetention(left, { policies: this.#policies, now }), now);
       }
       if (!isGone) {
         // What it builds on is still needed: those after it are left alone, too.
@@ -239,7 +279,7 @@ class Expiry {
       gone.add(point);
       const chunks = chunksOnlyOf(point, byFolder.get(point.folder)!.filter((other) => !gone.has(other)));
       const left = confirmed
-        ? await this.#removeRemains(database, point, chunks.map(({ key }) => key))
+        ? await this.#removeRemains(holdings, point, chunks.map(({ key }) => key))
         : new Set<string>();
       const expired = this.#describe(database, decision);
       this.#report.expired.push(expired);
@@ -304,7 +344,16 @@ class Expiry {
     database: string,
     backup: HeldBackup,
   ): Promise<{ isGone: boolean; holds: readonly RetentionHold[] }> {
-    const { key, folder, hasCopy } = backup;
+    const { key, folder } = backup;
+    let copies: string[];
+    try {
+      copies = await this.#isCopied(backup) ? [joinKey(folder, MANIFEST_NAME)] : [];
+    } catch (error) {
+      this.#context.signal.throwIfAborted();
+      // It may be all that is left of another one: whose copy it is shows when the store gives it out again.
+      this.#complainOf(database, [error]);
+      return { isGone: false, holds: [] };
+    }
     try {
       const left = await this.#removeAll(database, [key], () => this.#mustBeFree(backup));
       if (left.size > 0) return { isGone: false, holds: [] };
@@ -312,8 +361,21 @@ class Expiry {
       if (error instanceof HeldSince) return { isGone: false, holds: error.holds };
       throw error;
     }
-    const isCopyGone = !hasCopy || (await this.#removeAll(database, [joinKey(folder, MANIFEST_NAME)])).size === 0;
-    return { isGone: isCopyGone, holds: [] };
+    return { isGone: (await this.#removeAll(database, copies)).size === 0, holds: [] };
+  }
+
+  /** Whether `manifest.json` beside a backup's manifest is its copy. One that is damaged is nobody's. */
+  async #isCopied({ key, folder }: HeldBackup): Promise<boolean> {
+    const { repository: { store }, signal } = this.#context;
+    const { name } = splitKey(key);
+    if (name === MANIFEST_NAME) return false;
+    try {
+      const manifest = await readManifest(store, folder, { name: MANIFEST_NAME, signal });
+      return manifestName(momentOf(MANIFEST_NAME, manifest), shortRun(manifest.run)) === name;
+    } catch (error) {
+      if (isNotFound(error) || error instanceof ArchiveError) return false;
+      throw error;
+    }
   }
 
   /** @throws HeldSince where somebody has pinned a backup. */
@@ -331,20 +393,17 @@ class Expiry {
    * Deletes what is left of a backup, in the order that makes a kill harmless (see above). @returns What may not be
    * deleted: a later run finds it as a leftover.
    */
-  async #removeRemains(database: string, backup: HeldBackup, chunks: readonly string[]): Promise<ReadonlySet<string>> {
-    const { repository, damage, signal } = this.#context;
+  async #removeRemains(
+    { database, entries: known }: DatabaseHoldings,
+    backup: HeldBackup,
+    chunks: readonly string[],
+  ): Promise<ReadonlySet<string>> {
+    const { repository, damage } = this.#context;
     const mark = damage.markOf(keyBelow(repository.prefix, backup.key));
-    const entries = mark === undefined ? [] : [mark.key];
-    for await (const { key, manifestKey, run } of new Catalog(repository).keys(database, { signal })) {
-      if (manifestKey === backup.key && run === backup.run) entries.push(key);
-    }
+    const ofBackup = known.filter((entry) => identifyEntry(entry) === identify(backup));
+    const entries = [...mark === undefined ? [] : [mark], ...ofBackup].map(({ key }) => key);
     await this.#removeAll(database, entries);
     return await this.#removeAll(database, [...chunks, ...backup.seen.map((name) => joinKey(backup.folder, name))]);
-  }
-
-  async #removeLeftovers(holdings: DatabaseHoldings): Promise<void> {
-    const leftovers = findLeftovers(holdings, { now: this.#now() });
-    await this.#countRemoved(holdings.database, leftovers);
   }
 
   /** Deletes objects that no backup needs, and counts those that are gone, or would go. */
@@ -355,19 +414,6 @@ class Expiry {
     const gone = leftovers.filter(({ key }) => !left.has(key));
     this.#report.leftovers.objects += gone.length;
     this.#report.leftovers.bytes += bytesOf(gone);
-  }
-
-  /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
-  async #removeLostEntries(
-    { database, entries }: DatabaseHoldings,
-    backups: readonly HeldBackup[],
-  ): Promise<void> {
-    const there = new Set(backups.map(({ run, key }) => `${run} ${key}`));
-    const before = this.#now().getTime() - YOUNGEST_MS;
-    const lost = entries.filter(({ manifestKey, run, finishedAt }) =>
-      !there.has(`${run} ${manifestKey}`) && finishedAt.getTime() < before
-    );
-    await this.#countRemoved(database, lost.map(({ key }) => ({ key, sizeBytes: 0 })));
   }
 
   /**
@@ -395,12 +441,15 @@ class Expiry {
       }
     };
     await forEachParallel(() => keys, remove, { limit: REMOVALS_AT_ONCE, signal });
+    if (failed.length > 0) this.#complainOf(database, failed);
+    return left;
+  }
+
+  #complainOf(database: string | null, failed: readonly unknown[]): void {
     const [first] = failed;
-    if (first === undefined) return left;
     const others = failed.length === 1 ? "" : `, and ${failed.length - 1} more`;
     const hint = hintOf(first);
     this.#complain(database, `${describeError(first)}${others}${hint === undefined ? "" : ` (${hint})`}`);
-    return left;
   }
 
   /** Counts backups that stay, each by all that keeps it. */
@@ -453,6 +502,26 @@ function requireOnce(backups: readonly HeldBackup[]): void {
       throw new ArchiveError(problem, { key, expected: "one folder", found: "two" });
     }
   }
+}
+
+/** A `manifest.json` may have become that of another run. */
+function identify({ run, key }: HeldBackup): string {
+  return `${run} ${key}`;
+}
+
+function identifyEntry({ run, manifestKey }: CatalogKey): string {
+  return `${run} ${manifestKey}`;
+}
+
+function findLostEntries(
+  { entries }: DatabaseHoldings,
+  backups: readonly HeldBackup[],
+  now: Date,
+): LeftoverObject[] {
+  const there = new Set(backups.map(identify));
+  const before = now.getTime() - YOUNGEST_MS;
+  return entries.filter((entry) => !there.has(identifyEntry(entry)) && entry.finishedAt.getTime() < before)
+    .map(({ key }) => ({ key, sizeBytes: 0 }));
 }
 
 function bytesOf(objects: readonly LeftoverObject[]): number {

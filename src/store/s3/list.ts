@@ -5,7 +5,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import { checkFolder, compareEntries } from "../key.ts";
-import type { ListOptions, StoreEntry } from "../store.ts";
+import type { ListBelowOptions, ListOptions, ObjectBelow, StoreEntry } from "../store.ts";
 import type { S3Client } from "./client.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
 import { parseListing } from "./xml.ts";
@@ -22,8 +22,30 @@ const MOST_EMPTY_PAGES = 3;
 export async function* listFolder(
   client: S3Client,
   folder: string,
-  { prefix: namePrefix = "", after, signal }: ListOptions = {},
+  options: ListOptions = {},
 ): AsyncGenerator<StoreEntry, void, undefined> {
+  for await (const page of listPages(client, folder, options)) yield* page;
+}
+
+/** All objects below `folder`, page by page. @throws StoreError as {@linkcode listFolder} does. */
+export async function* listBelow(
+  client: S3Client,
+  folder: string,
+  options: ListBelowOptions = {},
+): AsyncGenerator<ObjectBelow[], void, undefined> {
+  for await (const page of listPages(client, folder, { ...options, isDeep: true })) {
+    yield page.filter((entry) => entry.kind === "object");
+  }
+}
+
+/** @param options `isDeep`: all objects below the folder, and no folders. */
+async function* listPages(
+  client: S3Client,
+  folder: string,
+  { prefix: namePrefix = "", after, isDeep = false, pageSize, signal }: ListOptions & ListBelowOptions & {
+    isDeep?: boolean;
+  },
+): AsyncGenerator<StoreEntry[], void, undefined> {
   const path = client.fullKey(checkFolder(folder));
   const prefix = path === "" ? "" : `${path}/`;
   let goOn = after === undefined ? {} : behind(`${prefix}${after}`);
@@ -37,14 +59,14 @@ export async function* listFolder(
       folder,
       query: {
         "list-type": "2",
-        delimiter: "/",
+        ...isDeep ? {} : { delimiter: "/" },
         "encoding-type": "url",
-        "max-keys": String(client.settings.pageSize),
+        "max-keys": String(pageSize ?? client.settings.pageSize),
         prefix: `${prefix}${namePrefix}`,
         ...goOn,
       },
     }, signal);
-    const page = parseListing(answer.body, prefix);
+    const page = parseListing(answer.body, prefix, { isDeep });
     if (page === undefined || page.entries.some(({ name }) => !name.startsWith(namePrefix))) {
       throw strangeAnswer(client, folder, `what "${prefix}" holds, to its end`, "list");
     }
@@ -53,14 +75,16 @@ export async function* listFolder(
     if (goOn["start-after"] !== undefined && last !== undefined && entries[0] !== undefined) {
       if (entries[0].kind === "folder" && compareEntries(entries[0], last) === 0) entries.shift();
     }
+    const wanted: StoreEntry[] = [];
     for (const entry of entries) {
       if (last !== undefined && compareEntries(last, entry) >= 0) {
         throw endless(client, folder, `"${entry.name}" comes after "${last.name}"`);
       }
       last = entry;
       // A server may pass over where it is to begin.
-      if (after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0) yield entry;
+      if (after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0) wanted.push(entry);
     }
+    yield wanted;
     if (!page.isTruncated) return;
     emptyPages = entries.length === 0 ? emptyPages + 1 : 0;
     if (emptyPages > MOST_EMPTY_PAGES) throw endless(client, folder, `${emptyPages} pages in a row were empty`);

@@ -13,13 +13,15 @@ import type { S3Settings } from "./request.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { strangeAnswer } from "./error.ts";
 import { holdOf, LOCK_MODE, rightsToStore } from "./hold.ts";
-import { listFolder } from "./list.ts";
+import { listBelow, listFolder } from "./list.ts";
 import { lengthOf, readObject } from "./read.ts";
 import { targetOf } from "./target.ts";
 import type {
   Conditions,
   CreateOptions,
+  ListBelowOptions,
   ListOptions,
+  ObjectBelow,
   ObjectLock,
   ReplaceOptions,
   Store,
@@ -204,6 +206,10 @@ export class S3Store implements Store {
 
   list(folder: string, options: ListOptions = {}): AsyncIterable<StoreEntry> {
     return listFolder(this.#client, folder, options);
+  }
+
+  listBelow(folder: string, options: ListBelowOptions = {}): AsyncIterable<ObjectBelow[]> {
+    return listBelow(this.#client, folder, options);
   }
 
   /** Stores a body that is one part, under the first free key. */

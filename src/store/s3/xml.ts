@@ -68,8 +68,14 @@ export function isCompleted(xml: string): boolean {
 /**
  * Reads a page of ListObjectsV2; undefined when the answer is something else, or less: one that is cut, does not say
  * whether it is all, or speaks of other keys than those directly below `prefix`.
+ *
+ * @param options `isDeep`: objects may lie in folders below it, and no folder is told as one.
  */
-export function parseListing(xml: string, prefix: string): S3Page | undefined {
+export function parseListing(
+  xml: string,
+  prefix: string,
+  { isDeep = false }: { isDeep?: boolean } = {},
+): S3Page | undefined {
   // The parser closes what is open at the end, so that half a page would do for a whole one.
   if (!/<\/ListBucketResult\s*>\s*$/.test(xml)) return undefined;
   const page = nodeOf(parse(xml)["ListBucketResult"]);
@@ -87,17 +93,18 @@ export function parseListing(xml: string, prefix: string): S3Page | undefined {
     const key = decode(textOf(node, "Key"));
     if (key === undefined || !key.startsWith(prefix)) return undefined;
     const name = key.slice(prefix.length);
-    if (name === "") continue; // The marker that some tools make for an empty folder.
+    // The marker that some tools make for an empty folder.
+    if (name === "" || (isDeep && name.endsWith("/"))) continue;
     const modified = new Date(textOf(node, "LastModified") ?? "");
     const size = textOf(node, "Size") ?? "";
-    if (name.includes("/") || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;
+    if ((!isDeep && name.includes("/")) || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;
     entries.push({ kind: "object", name, sizeBytes: Number(size), modified });
   }
   for (const node of prefixes) {
     const key = decode(textOf(node, "Prefix"));
     if (key === undefined || !key.startsWith(prefix) || !key.endsWith("/")) return undefined;
     const name = key.slice(prefix.length, -1);
-    if (name.includes("/")) return undefined;
+    if (isDeep || name.includes("/")) return undefined;
     if (name !== "") entries.push({ kind: "folder", name });
   }
   return {

@@ -3,7 +3,6 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename } from "node:path";
 import { openArchive } from "../../src/archive/archive.ts";
 import { Catalog } from "../../src/archive/catalog.ts";
-import { readHoldings } from "../../src/archive/holdings.ts";
 import { findLeftover } from "../../src/archive/leftover.ts";
 import { lastSelections } from "../../src/archive/moment.ts";
 import { readCheckpoints, readFolder, readManifestOrCopy } from "../../src/archive/read.ts";
@@ -110,17 +109,6 @@ Deno.test("Catalog.entries() has the beginning of a long task's name where the e
   const repository = without(setup, (url) => url.includes("/_catalog/"));
   const [entry] = await Array.fromAsync(new Catalog(repository).entries(DATABASE, {}));
   assertEquals([task.startsWith(entry!.task), entry!.task.length < task.length], [true, true]);
-});
-
-Deno.test("readHoldings() does not call a folder sound of which nobody can say whose copy manifest.json is", async () => {
-  await using setup = await TestRepository.open();
-  await setup.put({ day: "2026-01-03", finishedAt: "2026-01-03T18:05:00Z", chunks: [0] });
-  const repository = without(setup, named("manifest.json"));
-  const [held] = await Array.fromAsync(readHoldings(repository, {}));
-  const [folder] = held!.folders;
-  // Else it would be what is left of a backup that expires, and a backup without chunks when it can be read again.
-  assertEquals([folder!.backups.length, folder!.damaged.length], [1, 1]);
-  assertStringIncludes(folder!.damaged[0]!.message, "manifest.json");
 });
 
 Deno.test("lastSelections() takes the run before one whose report is in an archive tier or damaged, and says so", async () => {

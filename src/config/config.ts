@@ -16,7 +16,6 @@ import type { Fetch } from "../trusted_fetch.ts";
 import { PROGRAM_NAME } from "../version.ts";
 import { toAwsOptions, toStoreOptions } from "./aws.ts";
 import { findContradictions, findMergeKeys } from "./contradictions.ts";
-import { findOctals } from "./octals.ts";
 import { type Environment, held, hintForUnset, substitute, type UnsetFinding } from "./environment.ts";
 import {
   asError,
@@ -29,6 +28,7 @@ import {
 } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
+import { findOctals } from "./octals.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
@@ -208,10 +208,11 @@ export async function readConfig(source: ConfigSource): Promise<{ file: string; 
 
 /**
  * Whether what should name a config is the config itself: YAML of several lines, or one line that begins as YAML and
- * JSON do, and paths do not.
+ * JSON do, and paths do not. Where its line breaks have become the two characters `\n`, as an env file of Docker leaves
+ * them, it is no YAML, but is not to be shown either; `C:\new` is a path.
  */
 function isText(named: string): boolean {
-  return named.includes("\n") || /^\s*(?:\{|[\w-]+:\s)/.test(named);
+  return named.includes("\n") || /^\s*(?:\{|---\s|(["']?)[\w-]{2,}\1\s*:(?:\s|\\n))/.test(named);
 }
 
 /** Whether a config's name is one of AWS's, and no path. */

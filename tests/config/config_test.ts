@@ -1106,7 +1106,14 @@ Deno.test("loadConfig() takes a config on one line for what it is, and shows not
   const text = JSON.stringify({ ...config, bucket: "/b" });
   const env = { COUCHDB_BACKUP_CONFIG: text };
   assertEquals((await loadConfig({ env, readFile })).bucket.bucket, "file:///b");
-  const broken = [text.slice(0, -1), ` database: ${JSON.stringify(config.database)}`];
+  assertEquals(
+    (await loadConfig({ env: { COUCHDB_BACKUP_CONFIG: `--- ${text}` }, readFile })).bucket.bucket,
+    "file:///b",
+  );
+  const database = JSON.stringify(config.database);
+  const broken = [text.slice(0, -1), ` database: ${database}`, `"database": ${database}`, `'database' : ${database}`];
+  // As an env file of Docker has it, which knows no line breaks.
+  broken.push(String.raw`database:\n  url: "http://h"\n  password: hush\nbucket: /b\n`);
   for (const COUCHDB_BACKUP_CONFIG of broken) {
     const error = await assertRejects(() => loadConfig({ env: { COUCHDB_BACKUP_CONFIG }, readFile }), ConfigError);
     assertStringIncludes(error.message, "$COUCHDB_BACKUP_CONFIG:1:");
@@ -1117,6 +1124,8 @@ Deno.test("loadConfig() takes a config on one line for what it is, and shows not
     assertEquals(error.message, "--config:1:1: The config's path seems to be the config's text");
   }
   assertEquals(asked, []);
+  await assertRejects(() => loadConfig({ path: String.raw`C:\new\config.yaml`, env: {}, readFile }), ConfigError);
+  assertEquals(asked, [String.raw`C:\new\config.yaml`]);
 });
 
 Deno.test("parseConfig() takes a config whose password's variable is not set, and says so of anything else", () => {

@@ -90,14 +90,10 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
     );
   }
   const region = headers.get("x-amz-bucket-region") ?? body?.region;
-  const elsewhere = URL.parse(headers.get("location") ?? "");
+  const location = headers.get("location");
   // S3 says in its own words that a bucket lies elsewhere.
-  if (status >= 300 && status < 400 && elsewhere !== null && body === undefined && region === undefined) {
-    return new StoreError(
-      `${describeSubject(subject)}: something that is not S3 redirects to "${elsewhere.origin}"`,
-      { code: "strange_answer", key: subject.key, status },
-      { hint: `Set endpoint to "${elsewhere.origin}", if that is the S3 server; else something in between answers` },
-    );
+  if (status >= 300 && status < 400 && location !== null && body === undefined && region === undefined) {
+    return redirectError(subject, { status, location });
   }
   const code = codeOf(status, body?.code);
   let said = (body?.message ?? "").replaceAll(/\s+/g, " ").trim().slice(0, MAX_MESSAGE_LENGTH);
@@ -112,6 +108,21 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
       hint: wrongRegion
         ? `Set region: ${region}; without it AWS_REGION counts, else the bucket's own`
         : hintFor(code, subject, said),
+    },
+  );
+}
+
+/** The error where something that is not S3 redirects. What stands behind its path may be a ticket, or a login. */
+function redirectError(subject: S3Subject, { status, location }: { status: number; location: string }): StoreError {
+  const elsewhere = URL.parse(location)?.origin;
+  const path = location.replace(/[?#].*/s, "").slice(0, MAX_MESSAGE_LENGTH);
+  return new StoreError(
+    `${describeSubject(subject)}: something that is not S3 redirects to "${elsewhere ?? path}"`,
+    { code: "strange_answer", key: subject.key, status },
+    {
+      hint: elsewhere === undefined
+        ? STRANGE_HINT
+        : `Set endpoint to "${elsewhere}", if that is the S3 server; else something in between answers`,
     },
   );
 }

@@ -104,6 +104,14 @@ Deno.test("refusalError() says where something that is not S3 redirects to, and 
     assertEquals([error.facts.code, isFatalForRun(error)], ["strange_answer", false]);
     assert(!/hunter2/.test(`${error.message} ${error.hint}`));
   }
+  // A page for logins, of the server at endpoint itself.
+  const login = new Headers({ location: "/login?next=/name/a&ticket=hunter2" });
+  for (const status of [301, 302, 307]) {
+    const error = refusalError(subject, { status, headers: login, body: "" });
+    assertStringIncludes(error.message, 'something that is not S3 redirects to "/login"');
+    assertStringIncludes(error.hint ?? "", "The server at endpoint is not an S3 server");
+    assertEquals([error.facts.code, isFatalForRun(error)], ["strange_answer", false]);
+  }
   const byS3 = [
     refusalError(subject, { status: 301, headers, body: errorBody("PermanentRedirect") }),
     refusalError(subject, {

@@ -78,9 +78,9 @@ function regionOfAws({ endpoint, region }: ConfigDocument): string | undefined {
   return endpoint === undefined ? region : undefined;
 }
 
-/** The environment's keys, else what it says of where some may be. */
 const PAIR = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
+/** The environment's keys, else what it says of where some may be. */
 function keysOfEnvironment(env: Environment, region?: string): KeyOptions {
   const accessKeyId = held(env, "AWS_ACCESS_KEY_ID");
   const secretAccessKey = held(env, "AWS_SECRET_ACCESS_KEY");

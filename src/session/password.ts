@@ -18,8 +18,8 @@ export interface PasswordOptions {
 /**
  * What a config says of CouchDB, with the password that is to be used.
  *
- * @throws ConfigError when it is in a variable that is not set, or in a file that cannot be read, or is empty; AwsError when it is in Secrets Manager and
- * cannot be read there.
+ * @throws ConfigError when it is in a variable that is not set, or in a file that cannot be read, or is empty; AwsError
+ * when it is in Secrets Manager and cannot be read there.
  */
 export async function withPassword(
   { database, aws }: Pick<Config, "database" | "aws">,

@@ -92,8 +92,8 @@ export class Session implements AsyncDisposable {
   /**
    * The client for CouchDB, the same each time. The first call reads the password, CouchDB itself is not asked yet.
    *
-   * @throws ConfigError when the password's variable is not set or `password_file` cannot be read; AwsError when the password is in Secrets Manager and
-   * cannot be read there.
+   * @throws ConfigError when the password's variable is not set or `password_file` cannot be read; AwsError when the
+   * password is in Secrets Manager and cannot be read there.
    */
   async connect(): Promise<CouchClient> {
     if (this.#couch !== undefined) return this.#couch;
@@ -126,7 +126,8 @@ export class Session implements AsyncDisposable {
   /**
    * Says what a backup would save: for each task the databases, and the date in their paths.
    *
-   * @throws UsageError when `tasks` or `databases` name what is not there, or nothing; CouchError when CouchDB cannot be asked.
+   * @throws UsageError when `tasks` or `databases` name what is not there, or nothing; CouchError when CouchDB cannot be
+   * asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
     const [{ pickTasks, selectTasks }, { mustNameSome }, { requireCodec, requireSeal }] = await Promise.all([

@@ -160,7 +160,7 @@ Description=CouchDB backup
 ${
     dependencies(
       options,
-      "Called when this service ends for good. What a run did not save ends it not: notify: and status tell.",
+      "Called when this service ends for good. What a run did not save does not end it: notify: and status tell.",
     )
   }
 [Service]

@@ -21,6 +21,9 @@ const TARGETS_AT_ONCE = 16;
 /** What to do where a copy may lag. */
 export const LAGGING_HINT = "Wait until the nodes of the cluster are up to date, and run the same command again";
 
+/** What can be done where databases must not be written to as they are. */
+const OTHERWISE = "restore under other names (--map), or add --into-existing";
+
 /** Problems that a message names one by one. */
 const SHOWN_PROBLEMS = 20;
 
@@ -84,9 +87,11 @@ export async function examineTargets(
   if (refused.length === 0) return targets;
   const reasons = refused.flatMap((target) => whyNotFree(target, request) ?? []);
   if (refused.some(({ lag }) => lag !== undefined)) {
-    throw new CouchError(listing(reasons), { error: LAGGING }, { hint: `${LAGGING_HINT}; nothing was written` });
+    // A node that never comes back must not keep anybody from restoring.
+    const hint = `${LAGGING_HINT}. Nothing was written: where that takes too long, ${OTHERWISE}`;
+    throw new CouchError(listing(reasons), { error: LAGGING }, { hint });
   }
-  throw refuse(reasons, "Nothing was written: restore under other names (--map), or add --into-existing");
+  throw refuse(reasons, `Nothing was written: ${OTHERWISE}`);
 }
 
 /** @throws UsageError and ArchiveError where one could not be opened, or is in clear and should not be. */

@@ -81,6 +81,7 @@ Deno.test("restore --all says that it does not know what a database holds while 
     );
   }
   assertStringIncludes(error.hint ?? "", "run the same command again");
+  assertStringIncludes(error.hint ?? "", "restore under other names (--map), or add --into-existing");
   assertEquals([error.exitCode, setup.server.requestsTo("_bulk_docs").length], [EXIT.couchdb, written]);
 });
 

@@ -30,7 +30,7 @@ import type {
   StoredObject,
   StoreEntry,
 } from "../store.ts";
-import { checkFolder, checkKey, compareEntries } from "../key.ts";
+import { checkFolder, checkKey, compareEntries, joinKey } from "../key.ts";
 import { isCreated } from "../race.ts";
 
 const TEMP_NAME = /^\.couchdb-backup-\d+-[0-9a-f-]+\.tmp$/;
@@ -209,13 +209,19 @@ export class DirectoryStore implements Store {
       throw directoryError(error, this.#place("list", folder));
     }
     if (found === undefined) return;
-    const entries = found
+    const named = found
       .filter(({ name }) => (unfinished || !TEMP_NAME.test(name)) && name.startsWith(prefix))
-      .filter(({ name }) => folder !== "" || name !== MARKER_NAME)
-      .map((entry) => ({ kind: entry.isDirectory() ? "folder" as const : "object" as const, name: entry.name }))
+      .filter(({ name }) => folder !== "" || name !== MARKER_NAME);
+    const entries: { kind: "folder" | "object"; name: string }[] = [];
+    for (const entry of named) {
+      // What is neither a file nor a folder itself can be a symbolic link to a folder, which has the place of one.
+      const isFolder = entry.isDirectory() || (!entry.isFile() && await this.#isFolder(joinKey(folder, entry.name)));
+      entries.push({ kind: isFolder ? "folder" : "object", name: entry.name });
+    }
+    const wanted = entries
       .filter((entry) => after === undefined || compareEntries({ kind: "object", name: after }, entry) < 0)
       .sort(compareEntries);
-    for (const { kind, name } of entries) {
+    for (const { kind, name } of wanted) {
       options.signal?.throwIfAborted();
       if (kind === "folder") {
         yield { kind, name };
@@ -226,13 +232,19 @@ export class DirectoryStore implements Store {
         if (info.isFile()) {
           const object = { kind, name, sizeBytes: info.size, modified: info.mtime };
           yield TEMP_NAME.test(name) ? { ...object, isUnfinished: true } : object;
-        } else if (info.isDirectory()) {
-          // What is neither a file nor a folder itself can be a symbolic link to a folder.
-          yield { kind: "folder", name };
         }
       } catch (error) {
         if (!isMissing(error)) throw directoryError(error, this.#place("list", folder));
       }
+    }
+  }
+
+  async #isFolder(key: string): Promise<boolean> {
+    try {
+      return (await this.#calls.stat(join(this.#root, key))).isDirectory();
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw directoryError(error, this.#place("list", key));
     }
   }
 

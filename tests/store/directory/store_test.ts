@@ -97,6 +97,17 @@ Deno.test("DirectoryStore create() says when a name is too long for the file sys
   assertEquals(await given.leftovers(), []);
 });
 
+Deno.test("DirectoryStore lists a symbolic link to a folder where the folder would be", async () => {
+  await using given = await openDirectory();
+  for (const name of ["elsewhere", "a-b", "a", "a0"]) {
+    await Deno.mkdir(`${given.root}/folder/${name}`, { recursive: true });
+  }
+  await Deno.remove(`${given.root}/folder/a`);
+  await Deno.symlink("elsewhere", `${given.root}/folder/a`);
+  const found = (await listAll(given.store, "folder")).map(({ kind, name }) => `${kind} ${name}`);
+  assertEquals(found, ["folder a-b", "folder a", "folder a0", "folder elsewhere"]);
+});
+
 Deno.test("DirectoryStore takes a symbolic link that leads to itself for nothing, and lists what lies beside it", async () => {
   await using given = await openDirectory();
   await given.store.create(["folder/a"], pieces(bytesOf("x")));

@@ -34,7 +34,8 @@ export async function* listBelow(
   options: ListBelowOptions = {},
 ): AsyncGenerator<ObjectBelow[], void, undefined> {
   for await (const page of listPages(client, folder, { ...options, isDeep: true })) {
-    yield page.filter((entry) => entry.kind === "object");
+    // Not the markers of empty folders. The listing has gone by them, too: pages of them alone lead somewhere.
+    yield page.filter((entry) => entry.kind === "object").filter(({ name }) => !name.endsWith("/"));
   }
 }
 

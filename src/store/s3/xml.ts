@@ -69,7 +69,8 @@ export function isCompleted(xml: string): boolean {
  * Reads a page of ListObjectsV2; undefined when the answer is something else, or less: one that is cut, does not say
  * whether it is all, or speaks of other keys than those directly below `prefix`.
  *
- * @param options `isDeep`: objects may lie in folders below it, and no folder is told as one.
+ * @param options `isDeep`: objects may lie in folders below it, and no folder is told as one; the markers of empty ones
+ * are among the objects, with a slash at the end.
  */
 export function parseListing(
   xml: string,
@@ -94,7 +95,7 @@ export function parseListing(
     if (key === undefined || !key.startsWith(prefix)) return undefined;
     const name = key.slice(prefix.length);
     // The marker that some tools make for an empty folder.
-    if (name === "" || (isDeep && name.endsWith("/"))) continue;
+    if (name === "") continue;
     const modified = new Date(textOf(node, "LastModified") ?? "");
     const size = textOf(node, "Size") ?? "";
     if ((!isDeep && name.includes("/")) || !/^\d+$/.test(size) || Number.isNaN(modified.getTime())) return undefined;

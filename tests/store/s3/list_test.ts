@@ -11,7 +11,11 @@ const names = (from: number, to: number) =>
 /** Lists a folder of objects, with folders between them, from a server with pages of four. */
 async function listOn(
   options: FakeS3Options,
-  { objects, deeper = [] }: { objects: string[]; deeper?: string[] },
+  { objects, deeper = [], list = (store) => listAll(store, "d") }: {
+    objects: string[];
+    deeper?: string[];
+    list?: (store: S3Store) => Promise<{ name: string }[]>;
+  },
 ): Promise<{ names: string[]; requests: number }> {
   const fake = await FakeS3.start({ maxKeys: 4, ...options });
   try {
@@ -31,7 +35,7 @@ async function listOn(
         modified: new Date(),
       });
     }
-    const entries = await listAll(store, "d");
+    const entries = await list(store);
     return { names: entries.map(({ name }) => name), requests: fake.count("ListObjectsV2") };
   } finally {
     await fake.close();
@@ -55,6 +59,15 @@ for (const nextMarkerOnly of ["start-after", "marker", "nothing"] as const) {
     assertEquals(found, names(0, 11).flatMap((name, index) => index >= 3 && index < 9 ? [`${name}!`, name] : [name]));
   });
 }
+
+Deno.test("listBelow() goes by the markers of empty folders, however many pages they fill", async () => {
+  const { names: found } = await listOn({}, {
+    objects: ["z/1", "z/2"],
+    deeper: names(0, 30).map((name) => `${name}/`),
+    list: async (store) => (await Array.fromAsync(store.listBelow("d"))).flat(),
+  });
+  assertEquals(found, ["z/1", "z/2"]);
+});
 
 for (const endlessList of ["repeats", "repeats_with_new_tokens", "empty", "backwards"] as const) {
   Deno.test(`list() says endless, and names the store, where a server ${endlessList}`, async () => {

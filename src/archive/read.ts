@@ -271,9 +271,11 @@ async function readListed(
   const runs = new Set(listed.flatMap(({ run }) => run ?? []));
   const isMixed = runs.size > 0;
   return found
-    // Beside other manifests a manifest.json counts only where it is of a run that none of them is of.
+    // Beside other manifests a manifest.json counts only where it is of a run that none of them is of, or may be: one
+    // that the store does not give out must not be taken for a copy.
     .filter((one) =>
-      one.name !== MANIFEST_NAME || !isMixed || ("manifest" in one && !runs.has(shortRun(one.manifest.run)))
+      one.name !== MANIFEST_NAME || !isMixed ||
+      ("manifest" in one ? !runs.has(shortRun(one.manifest.run)) : isOutOfReach(one.error.cause))
     )
     .sort((a, b) => Number(a.finishedAt ?? 0) - Number(b.finishedAt ?? 0));
 }

@@ -15,6 +15,7 @@ import type { RetentionRules } from "../../src/task/retention.ts";
 import { type BackupRequest, type PutBackup, TestRepository } from "../archive/repository_setup.ts";
 import { task } from "../fakes/task.ts";
 import { storeThatFails } from "../schedule/due_setup.ts";
+import { withArchived } from "../store/archived.ts";
 import { farAway } from "../store/far_away.ts";
 import { until } from "../until.ts";
 
@@ -369,6 +370,22 @@ Deno.test("expire() deletes no backup beside a manifest.json that the store does
   assertStringIncludes(report.problems[0]!.problem, "archive tier");
   assertEquals((await run(setup, { confirm: true })).expired.length, 1);
   assertEquals((await files(setup)).filter((name) => name.startsWith(old.folder)), []);
+});
+
+Deno.test("expire() deletes nothing of a database of which the store does not give out a manifest of format 1 beside another one", async () => {
+  await using setup = await TestRepository.open();
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const day = "2027-04-01";
+  await put(setup, { day, finishedAt: "2027-04-01T10:00:00Z", format: 1, chunks: [0, 1] });
+  await put(setup, { day, finishedAt: "2027-04-01T11:00:00Z", isPrefixed: true, chunks: [0], isCopied: false });
+  const before = await files(setup);
+  const store = withArchived(setup.store, (url) => /2027.04.01.*manifest\.json$/.test(url));
+  const repository = new Repository(store, setup.repository);
+  // The other one stays, so that nobody asks whose copy manifest.json is.
+  const report = await run(setup, { confirm: true, repository, rules: { keepLast: 2, grace: NO_GRACE } });
+  assertEquals([report.ok, report.expired.length, report.leftovers.objects], [false, 0, 0]);
+  assertStringIncludes(report.problems[0]!.problem, "manifest.json");
+  assertEquals(await files(setup), before);
 });
 
 Deno.test("expire() looks again also where most folders of a database are read late, as it has more than are read at once", async () => {

@@ -179,7 +179,8 @@ async function* foldersBelow(store: Store, folder: string, search: BelowSearch):
   for await (const { page, listedAtMs } of pagesBelow(store, folder, search)) {
     for (const { kind: _, name: path, ...object } of page) {
       const [name = "", objectName, ...deeper] = path.split("/");
-      if (objectName === undefined) continue; // It lies beside the folders.
+      // It lies beside the folders, or in none that a key can name: `2026/01/03//x`.
+      if (objectName === undefined || name === "") continue;
       if (open?.name !== name) {
         if (open !== undefined) yield open;
         open = { name, objects: new Map(), listedAtMs };
@@ -202,9 +203,11 @@ async function* pagesBelow(
     let listedAtMs = performance.now();
     for await (const page of store.listBelow!(folder, { after, pageSize, signal })) {
       yield { page, listedAtMs };
-      const [name, objectName] = page.at(-1)?.name.split("/") ?? [];
-      if (objectName !== undefined && !isAfter(objectName, { after: wanted })) {
-        skipTo = `${name}/${wanted}`;
+      const last = page.at(-1)?.name;
+      const beginning = last?.includes("/") && wanted !== undefined ? `${last.split("/")[0]}/${wanted}` : undefined;
+      // By the whole name: what lies in a folder that is called as what is wanted, `a/keep/x`, is behind the beginning.
+      if (last !== undefined && beginning !== undefined && isAfter(beginning, { after: last })) {
+        skipTo = beginning;
         break;
       }
       listedAtMs = performance.now();

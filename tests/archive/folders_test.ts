@@ -82,9 +82,16 @@ for (const maxKeys of [1, 3, 1000]) {
       chunks: [0, 1],
     });
     await setup.putBeside("2027-06-01", "a%2fb");
+    // UTF-16 units would put the second one first.
+    for (const name of ["\uff5e", "\u{1f600}"]) await setup.putBeside("2027-06-01", name);
+    await setup.putBeside("2027-05-01", "\u{1f600}");
     await setup.write(setup.folder("2027-06-01", "a"), "deeper/still/x", "x");
     await setup.write("backup/ippbx/2027/06/01/couchdb", "beside", "x");
     await using bucket = await inBucket(setup, { maxKeys });
+    const { fake } = bucket;
+    // A folder without a name, which only a bucket can have, is nobody's.
+    const [key, object] = fake.objects.entries().find(([key]) => key.endsWith("/couchdb/beside"))!;
+    fake.objects.set(key.replace(/beside$/, "/x"), object);
     const all = async (repository: Repository, after?: string) =>
       (await Array.fromAsync(listByDatabase(repository, { after }))).map(({ database, folders, entries }) => ({
         database,
@@ -94,10 +101,23 @@ for (const maxKeys of [1, 3, 1000]) {
     for (const after of [undefined, "keep"]) {
       const near = await all(setup.repository, after);
       assertEquals(await all(bucket.repository, after), near);
-      assertEquals(near.map(({ folders }) => folders.length), [5, 1, 5, 6, 5, 5, 5, 5], `after ${after}`);
+      assertEquals(near.map(({ folders }) => folders.length), [5, 1, 5, 6, 5, 5, 5, 5, 1, 2], `after ${after}`);
     }
   });
 }
+
+Deno.test("listByDatabase() gives a database once one day of which has been moved to another disk, and those beside it", async () => {
+  await using setup = await TestRepository.open();
+  await fill(setup, { databases: ["a", "a-b"] });
+  const folder = join(setup.root, setup.folder(DAYS[2]!, "a"));
+  await Deno.rename(folder, join(setup.root, "moved"));
+  await Deno.symlink(join(setup.root, "moved"), folder);
+  const found = await Array.fromAsync(listByDatabase(setup.repository, {}));
+  assertEquals(found.map(({ database, folders, entries }) => [database, folders.length, entries.length]), [
+    ["a-b", DAYS.length, DAYS.length],
+    ["a", DAYS.length, DAYS.length],
+  ]);
+});
 
 Deno.test("expire() asks for each manifest once, and lists by the page and not by the folder; what goes is looked at twice", async () => {
   await using setup = await TestRepository.open();
@@ -148,4 +168,17 @@ Deno.test("listBackups() passes over the chunks of a large backup, however many 
   // Of each day the first page of one, the rest of it with the chunks of the other, and the rest of that.
   const pages = bucket.fake.count("ListObjectsV2");
   assertEquals(pages <= 2 + DAYS.length + 3 * DAYS.length + 2, true, `${pages} pages`);
+});
+
+Deno.test("listBackups() ends where somebody has put a folder of many files called keep into that of a backup", async () => {
+  await using setup = await TestRepository.open();
+  await setup.put({ day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database: "a", chunks: [0] });
+  for (let number = 0; number < 12; number++) {
+    await setup.write(setup.folder("2027-06-01", "a"), `keep/${number}`, "x");
+  }
+  await using bucket = await inBucket(setup, { maxKeys: 3 });
+  const { log } = setup;
+  const signal = AbortSignal.timeout(10_000);
+  const { backups } = await listBackups({ repository: bucket.repository, log, signal, now: NOW });
+  assertEquals(backups.map(({ database }) => database), ["a"]);
 });

@@ -7,6 +7,7 @@
  * alone, a thousandth of it, and memory with the number of days.
  */
 import { decodeDatabase } from "../database_name.ts";
+import { StoreError } from "../errors.ts";
 import { loadAhead, Slots } from "../parallel.ts";
 import { compareEntries, joinKey } from "../store/key.ts";
 import type { ObjectBelow, Store, StoreCallOptions } from "../store/store.ts";
@@ -91,11 +92,15 @@ async function* listAll(repository: Repository, search: FolderSearch): AsyncGene
     row: new Row(foldersBelow(store, joinKey(day.folder, suffix), { ...search, pageSize, signal }), { slots, signal }),
   }));
   const catalog = new Row(foldersBelow(store, catalogRoot, { pageSize, signal }), { slots, signal });
+  let before: string | undefined;
   try {
     for (;;) {
       const heads = await Promise.all([catalog, ...rows.map(({ row }) => row)].map((row) => row.head));
       const name = heads.reduce((first: string | undefined, head) => earlierOf(first, head?.name), undefined);
       if (name === undefined) return;
+      // Out of order a database would come in parts, and expire would judge each as if it were all.
+      if (before !== undefined && earlierOf(before, name) === name) throw outOfOrder(repository, { name, before });
+      before = name;
       const database = decodeDatabase(name);
       const found: DatabaseFolders = { database, folders: [], entries: [], listedAtMs: Infinity };
       const take = (head: FolderBelow | undefined, row: Row) => {
@@ -124,6 +129,13 @@ async function* listAll(repository: Repository, search: FolderSearch): AsyncGene
 function earlierOf(a: string | undefined, b: string | undefined): string | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return compareEntries({ kind: "folder", name: a }, { kind: "folder", name: b }) <= 0 ? a : b;
+}
+
+function outOfOrder({ storeFolder }: Repository, { name, before }: { name: string; before: string }): StoreError {
+  return new StoreError(
+    `Cannot list the backups: the store lists the folder "${name}" after "${before}", though it comes before it`,
+    { code: "strange_answer", key: storeFolder },
+  );
 }
 
 /** The folders of one listing, of which the first that was not taken is there, or on its way. */

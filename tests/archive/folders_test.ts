@@ -1,13 +1,15 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join, relative } from "node:path";
 import { listByDatabase } from "../../src/archive/folders.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { expire } from "../../src/commands/expire/expire.ts";
 import { listBackups } from "../../src/commands/list.ts";
 import { measureBackups } from "../../src/commands/sizes.ts";
+import { StoreError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { S3Remover } from "../../src/store/s3/remover.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
+import type { ListOptions, Store } from "../../src/store/store.ts";
 import { FakeS3 } from "../fakes/s3.ts";
 import { task } from "../fakes/task.ts";
 import { TestRepository } from "./repository_setup.ts";
@@ -117,6 +119,26 @@ Deno.test("listByDatabase() gives a database once one day of which has been move
     ["a-b", DAYS.length, DAYS.length],
     ["a", DAYS.length, DAYS.length],
   ]);
+});
+
+Deno.test("listByDatabase() ends where a store lists folders out of order: a database in parts would be judged by each part", async () => {
+  await using setup = await TestRepository.open();
+  await fill(setup, { databases: ["a", "b"] });
+  const store: Store = new Proxy(setup.store, {
+    get(target, property) {
+      if (property !== "list") return Reflect.get(target, property)?.bind(target);
+      return async function* (folder: string, options: ListOptions) {
+        const entries = await Array.fromAsync(target.list(folder, options));
+        yield* folder.includes("/06/01/") ? entries.reverse() : entries;
+      };
+    },
+  });
+  const { prefix, suffix } = setup.repository;
+  await assertRejects(
+    () => Array.fromAsync(listByDatabase(new Repository(store, { prefix, suffix }), {})),
+    StoreError,
+    'lists the folder "a" after "b"',
+  );
 });
 
 Deno.test("expire() asks for each manifest once, and lists by the page and not by the folder; what goes is looked at twice", async () => {

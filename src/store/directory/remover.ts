@@ -48,5 +48,5 @@ export class DirectoryRemover implements Remover {
   }
 }
 
-/** What `rmdir` answers for a folder that holds something, or that somebody else has removed. */
-const STILL_IN_USE = new Set(["ENOTEMPTY", "EEXIST", "ENOENT"]);
+/** What `rmdir` answers for a folder that holds something, that somebody else has removed, or that is a symbolic link. */
+const STILL_IN_USE = new Set(["ENOTEMPTY", "EEXIST", "ENOENT", "ENOTDIR"]);

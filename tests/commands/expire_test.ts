@@ -439,6 +439,28 @@ Deno.test("expire() lets a backup stay that is pinned before its turn, with what
   assert((await files(setup)).includes(`${full.folder}/${[...full.manifest.chunks][0]!.name}`));
 });
 
+Deno.test("expire() deletes nothing that a backup builds on which is pinned before its turn, though the clock was set back between them", async () => {
+  await using setup = await TestRepository.open();
+  const full = await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", chunks: [0] });
+  await buildOn(setup, full, "2027-04-01T09:00:00Z");
+  await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", chunks: [0] });
+  await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z" });
+  const near = new DirectoryRemover(setup.root);
+  let isPinned = false;
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      if (!isPinned) await keep(pinning(setup), { database: "a/b", path: "2027-04-01T09:30Z", kept: true });
+      isPinned = true;
+      await near.remove(...call);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover });
+  assertEquals(report.problems, []);
+  assertEquals(report.kept_by, { newest: 1, keep_last: 1, pinned: 1, needed: 1 });
+  assert((await files(setup)).includes(`${full.folder}/${full.name}`));
+});
+
 Deno.test("expire() deletes nothing more where a backup is pinned before its turn, however late that is", async () => {
   await using setup = await TestRepository.open();
   await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z" });

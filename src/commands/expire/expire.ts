@@ -255,7 +255,7 @@ class Expiry {
   ): Promise<boolean> {
     const { database } = holdings;
     const { signal } = this.#context;
-    const going = decisions.filter(({ keep }) => !keep);
+    const going = childrenFirst(decisions.filter(({ keep }) => !keep));
     const { confirmed } = this.#report;
     const byFolder = Map.groupBy(decisions.map(({ point }) => point), ({ folder }) => folder);
     const gone = new Set<HeldBackup>();
@@ -502,6 +502,29 @@ function requireOnce(backups: readonly HeldBackup[]): void {
       throw new ArchiveError(problem, { key, expected: "one folder", found: "two" });
     }
   }
+}
+
+/**
+ * What builds on another one before that one, else in the given order: at a kill, or where one turns out to be pinned,
+ * none may have lost what it needs. By their times alone it would, where a clock was set back.
+ *
+ * @param going The newest first.
+ */
+function childrenFirst<Decision extends RetentionDecision<HeldBackup>>(going: readonly Decision[]): Decision[] {
+  const byKey = new Map(going.map((decision) => [decision.point.key, decision]));
+  const parentsFirst = new Set<Decision>();
+  for (const decision of going.toReversed()) {
+    const line: Decision[] = [];
+    for (
+      let one: Decision | undefined = decision;
+      one !== undefined && !parentsFirst.has(one) && !line.includes(one);
+    ) {
+      line.push(one);
+      one = one.point.parent === undefined ? undefined : byKey.get(one.point.parent);
+    }
+    for (const one of line.toReversed()) parentsFirst.add(one);
+  }
+  return [...parentsFirst].toReversed();
 }
 
 /** A `manifest.json` may have become that of another run. */

@@ -2,9 +2,8 @@
  * couchdb-backup as a library: everything that the command line does, without a process of its own. Nothing happens
  * when it is imported, nothing is written to the console, and the environment is an argument.
  *
- * Most callers want {@linkcode openSession}: it opens a config and gives a method for each command. The commands
- * themselves are here too, for callers that bring a {@linkcode CouchClient}, a {@linkcode Store}, a log and signals of
- * their own. Every error that is expected is a {@linkcode ProgramError}; what fails within a run is in the run's report.
+ * {@linkcode openSession} opens a config and gives a method for each command. Every error that is expected is a
+ * {@linkcode ProgramError}; what fails within a run is in the run's report.
  *
  * @example Back up what a config selects, compare a backup with its manifest, and restore it under another name
  * ```ts ignore
@@ -45,17 +44,36 @@
  *
  * @module
  */
-export { openSession, type SessionOptions } from "./src/session/open.ts";
-export type { RunNotifier, SessionParts, Surroundings } from "./src/session/parts.ts";
-export type { BackupRequest, PlanRequest } from "./src/session/requests.ts";
-export { Session } from "./src/session/session.ts";
+import { openSession as openProgramSession } from "./src/session/open.ts";
+import type { Session, SessionOptions } from "./src/session/library.ts";
 
-export { backup } from "./src/commands/backup/backup.ts";
-export type { Patience } from "./src/commands/backup/completeness.ts";
-export type { DamageMark, KnownDamage, KnownDamageOfRun } from "./src/archive/known_damage.ts";
-export type { BackupOptions, RunContext, RunMonitor } from "./src/commands/backup/context.ts";
-export type { Rest } from "./src/commands/backup/rest.ts";
+/**
+ * Opens a config: its store, its log, and CouchDB as soon as something needs it. Its warnings go to the log.
+ *
+ * @throws StoreError with code `bad_bucket` or `bad_endpoint`, or AwsError with code `no_credentials`, when the config
+ * cannot name a store; ConfigError when a `ca_file` cannot be used.
+ *
+ * @example What lies in a repository; no CouchDB and no password of it is needed
+ * ```ts
+ * const text = "database: {url: 'http://[::1]:5984'}\ntask: {all: {databases: ['.*']}}\nbucket: file:///var/no/backup\n";
+ * await using session = await openSession({ config: parseConfig(text, { file: "config.yaml", env: {} }) });
+ * const { backups } = await session.list();
+ * if (backups.length > 0) throw new Error("There should be no backup");
+ * ```
+ */
+export function openSession(options: SessionOptions): Promise<Session> {
+  return openProgramSession(options);
+}
+
+export type { Session, SessionOptions };
+export type { BackupRequest, PlanRequest } from "./src/session/requests.ts";
+
+export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
+export type { BackupKind, Totals } from "./src/archive/manifest.ts";
+export type { ChunkProblem } from "./src/archive/archive.ts";
+export type { Leaf } from "./src/archive/walk.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
+export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
 export type {
   DocumentState,
@@ -65,35 +83,26 @@ export type {
   ShowRequest,
   Sink,
 } from "./src/commands/document.ts";
-export type { Leaf } from "./src/archive/walk.ts";
-export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
-export type { NewerDocuments } from "./src/commands/restore/delta.ts";
-export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport, KeptBy } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";
-export {
-  type BackupList,
-  listBackups,
-  type ListContext,
-  listDatabases,
-  type ListedBackup,
-  type ListedDatabase,
-  type ListRequest,
-} from "./src/commands/list.ts";
+export type { BackupList, ListedBackup, ListedDatabase, ListRequest } from "./src/commands/list.ts";
 export type { ChangeForecast } from "./src/commands/backup/forecast.ts";
 export type { Plan, TaskPlan } from "./src/commands/plan.ts";
-export type { FleetRequest, RestoreContext, RestoreRequest } from "./src/commands/restore/context.ts";
-export type { RestorePosition } from "./src/commands/restore/position.ts";
-export type { RestoreReport } from "./src/commands/restore/report.ts";
+export type { NewRevision, RefusedDocument } from "./src/commands/restore/as_new.ts";
+export type { FleetRequest, RestoreRequest } from "./src/commands/restore/context.ts";
+export type { NewerDocuments } from "./src/commands/restore/delta.ts";
 export type { FewerDocuments, FleetDatabase, FleetReport, LeftOut } from "./src/commands/restore/fleet_report.ts";
-export { restore } from "./src/commands/restore/restore.ts";
+export type { RestoreReport } from "./src/commands/restore/report.ts";
 export type { LackingSetting } from "./src/commands/restore/target.ts";
 export type { Size, SizesReport, SizeWithLeftovers } from "./src/commands/sizes.ts";
 export type { TestRestoreReport, TestRestoreRequest } from "./src/commands/test_restore/test_restore.ts";
 export type { ProvedBackup, UndecidedBackup } from "./src/commands/undecided.ts";
 export type { FaultyBackup, Sample, VerifyAllReport, VerifyAllRequest } from "./src/commands/verify_all.ts";
-export { verify, type VerifyContext, type VerifyReport, type VerifyRequest } from "./src/commands/verify.ts";
+export type { VerifyReport, VerifyRequest } from "./src/commands/verify.ts";
+export type { UnreadableDocument } from "./src/couchdb/couchdb.ts";
+export type { FailedRevision } from "./src/couchdb/write.ts";
+export type { StoreFinding, StoreProperty } from "./src/store/questions.ts";
 
 export {
   type CaFiles,
@@ -110,13 +119,16 @@ export {
   type PrometheusOptions,
 } from "./src/config/config.ts";
 export type { Address } from "./src/config/values.ts";
-export type { Protection, RetentionRules, Span } from "./src/task/retention.ts";
+export type { AwsOptions, AwsService, KeyOptions, KeySources } from "./src/aws/options.ts";
+export type { ContainerAgent } from "./src/aws/container_credentials.ts";
 export type { Codec, Compression } from "./src/codec/compression.ts";
-export type { Fetch } from "./src/trusted_fetch.ts";
-export type { CertificateOptions, Certificates, WatchFetch } from "./src/session/certificates.ts";
+export type { CouchOptions } from "./src/couchdb/couchdb.ts";
+export type { ObjectLock, StoreOptions } from "./src/store/store.ts";
+export type { Protection, RetentionRules, Span } from "./src/task/retention.ts";
 export type { IncrementPolicy, Task } from "./src/task/task.ts";
-export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
-export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
+export type { Fetch } from "./src/trusted_fetch.ts";
+
+export type { BackupDate } from "./src/dates.ts";
 export {
   type Calendar,
   type Component,
@@ -125,64 +137,8 @@ export {
   parseCalendar,
   previousElapse,
 } from "./src/calendar/calendar.ts";
-export type { BackupDate } from "./src/dates.ts";
-
-export {
-  type CallOptions,
-  type ClientOptions,
-  CouchClient,
-  type CouchTrouble,
-  type NodeState,
-  type WriteRow,
-} from "./src/couchdb/client.ts";
-export type { DesignDocument } from "./src/couchdb/design_document.ts";
-export type { DatabaseInfo } from "./src/couchdb/info.ts";
-export type { ChangesPage, ChangesRow } from "./src/couchdb/changes_page.ts";
-export type { ClusterTimes } from "./src/couchdb/cluster.ts";
-export type { CouchOptions, UnreadableDocument } from "./src/couchdb/couchdb.ts";
-export type { FailedRevision, Refusals } from "./src/couchdb/write.ts";
-export type { RetryPolicy } from "./src/retry.ts";
-
-export { Repository, type RepositoryParts } from "./src/archive/repository.ts";
-export type { ChunkProblem } from "./src/archive/archive.ts";
-export type { PathContext } from "./src/archive/find.ts";
-export type { Seal } from "./src/archive/unlock.ts";
-export type {
-  BackupKind,
-  ChainLoss,
-  ChunkEntry,
-  DatabaseProperties,
-  FeedOverlap,
-  ListedFeed,
-  Manifest,
-  Origin,
-  ParentLink,
-  SealedDocument,
-  SealedPart,
-  SeenStates,
-  Totals,
-} from "./src/archive/manifest.ts";
-export { parseManifest } from "./src/archive/manifest_json.ts";
-export type { DatabaseReport, DatabaseStatus, RunReport, TaskReport } from "./src/archive/report.ts";
-export { openStore } from "./src/store/open.ts";
-export type { QuestionPlace, StoreFinding, StoreProperty, StoreQuestion } from "./src/store/questions.ts";
-export type {
-  Conditions,
-  CreateOptions,
-  ListBelowOptions,
-  ListOptions,
-  ObjectBelow,
-  ObjectLock,
-  ReplaceOptions,
-  Store,
-  StoreCallOptions,
-  StoreContext,
-  StoredObject,
-  StoreEntry,
-  StoreOptions,
-} from "./src/store/store.ts";
-export type { AwsOptions, AwsService, KeyOptions, KeySources } from "./src/aws/options.ts";
-export type { ContainerAgent } from "./src/aws/container_credentials.ts";
+export type { ExcludedDatabase, SelectedDatabase } from "./src/task/select.ts";
+export { type SelectionOptions, selectTasks, type TaskSelection } from "./src/task/selection.ts";
 
 export { type Log, type LogFields, type Progress, SILENT_LOG, SILENT_PROGRESS } from "./src/observe.ts";
 export { Secret } from "./src/secret.ts";
@@ -196,8 +152,6 @@ export {
   CouchError,
   type CouchFacts,
   type ErrorContext,
-  exitCodeOf,
-  InterruptedError,
   ProgramError,
   StoreError,
   type StoreFacts,

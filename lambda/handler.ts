@@ -8,7 +8,7 @@ import { describeError, discreetError, hintOf, InterruptedError } from "../src/e
 import type { Log } from "../src/observe.ts";
 import { openConfigLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
-import type { Session } from "../src/session/session.ts";
+import type { ProgramSession } from "../src/session/session.ts";
 import { parseEvent } from "./events.ts";
 import { errorInFields } from "./field_words.ts";
 import { ProgramInvocation } from "./invocation.ts";
@@ -85,7 +85,7 @@ function silenceAtEnd(silence: Silence, { stop, signal }: Invocation): (error: u
 interface OpenProgram {
   file: string;
   text: string;
-  session: Session;
+  session: ProgramSession;
   flush: () => Promise<unknown>;
   close: () => Promise<void>;
 }
@@ -121,7 +121,7 @@ function sayFailed(log: Log, error: unknown): void {
 }
 
 async function answer(
-  program: Session,
+  program: ProgramSession,
   options: { host: string; invocation: Invocation; saying: (error: unknown) => unknown },
 ): Promise<unknown> {
   const call = new ProgramInvocation(program, options);

@@ -20,7 +20,7 @@ import { readElapse } from "../src/schedule/elapse.ts";
 import { backupRound } from "../src/schedule/round.ts";
 import { mustHaveCome, planRun, type RoundsOptions, runAtOnce, summariseRun } from "../src/schedule/rounds.ts";
 import type { RunOfElapse } from "../src/schedule/run_in_rounds.ts";
-import type { Session } from "../src/session/session.ts";
+import type { ProgramSession } from "../src/session/session.ts";
 import { parseS3Url } from "../src/store/s3/endpoint.ts";
 import { pickTasks } from "../src/task/selection.ts";
 import { latestElapse } from "../src/task/times.ts";
@@ -68,11 +68,11 @@ const NAMES_IN_MESSAGE = 10;
 
 /** One invocation: the program's session, in the surroundings of the invocation, and the time it has. */
 export class ProgramInvocation {
-  readonly #session: Session;
+  readonly #session: ProgramSession;
   readonly #host: string;
   readonly #invocation: Invocation;
 
-  constructor(program: Session, { host, invocation }: { host: string; invocation: Invocation }) {
+  constructor(program: ProgramSession, { host, invocation }: { host: string; invocation: Invocation }) {
     this.#host = host;
     this.#invocation = invocation;
     const { requestId: run, stop, signal } = invocation;
@@ -86,7 +86,7 @@ export class ProgramInvocation {
   }
 
   /** The program, for this invocation. */
-  get session(): Session {
+  get session(): ProgramSession {
     return this.#session;
   }
 

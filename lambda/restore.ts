@@ -7,7 +7,7 @@ import { planFleet, restoreRound, summariseFleet } from "../src/commands/restore
 import { isThere, type LeftOut } from "../src/commands/restore/fleet_report.ts";
 import { counted } from "../src/counts.ts";
 import { EXIT, ProgramError } from "../src/errors.ts";
-import type { Session } from "../src/session/session.ts";
+import type { ProgramSession } from "../src/session/session.ts";
 import type { RestorePlanResult, RestoreRoundResult, RestoreSummaryResult } from "./answers.ts";
 import type { RestoreEvent, RestorePlanEvent, RestoreRoundEvent, RestoreSummaryEvent } from "./events.ts";
 import { inFields } from "./field_words.ts";
@@ -23,7 +23,7 @@ const DEFAULT_DATABASES = 4;
 const NAMES_IN_MESSAGE = 10;
 
 /** Finds out what an execution has to restore, and that it may. */
-export async function planRestore(session: Session, { request }: RestorePlanEvent): Promise<RestorePlanResult> {
+export async function planRestore(session: ProgramSession, { request }: RestorePlanEvent): Promise<RestorePlanResult> {
   const plan = await planFleet(await session.restoreContext(), requestOf(request));
   for (const { database, reason } of plan.leftOut) {
     session.surroundings.log.warn("database is left out", { database, reason });
@@ -39,7 +39,7 @@ export async function planRestore(session: Session, { request }: RestorePlanEven
 
 /** Restores some databases, as far as the time lets it. */
 export async function restoreStretch(
-  session: Session,
+  session: ProgramSession,
   { request, moment, stretch, cursor }: RestoreRoundEvent,
 ): Promise<RestoreRoundResult> {
   const round = await restoreRound(await session.restoreContext(), requestOf(request), { moment, stretch, cursor });
@@ -48,7 +48,7 @@ export async function restoreStretch(
 
 /** Says how an execution came out. */
 export async function summariseRestore(
-  session: Session,
+  session: ProgramSession,
   { request, moment, started, map }: RestoreSummaryEvent,
 ): Promise<RestoreSummaryResult> {
   const at = { moment, startedAt: started };
@@ -64,7 +64,7 @@ export async function summariseRestore(
  * @throws NotRestoredError when not all is there.
  */
 export async function restoreAtOnce(
-  session: Session,
+  session: ProgramSession,
   event: RestoreEvent,
   { latest }: { latest: Date },
 ): Promise<RestoreSummaryResult> {

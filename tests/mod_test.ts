@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 import { createDatabase, idsOf } from "./couchdb/impatient_client.ts";
 import { startFakeCouchDb } from "./fakes/couchdb.ts";
 import { PERMISSIONS } from "../scripts/run_flags.ts";
+import * as library from "../mod.ts";
 
 const ROOT = new URL("..", import.meta.url);
 const LIBRARY = new URL("mod.ts", ROOT).href;
@@ -35,6 +36,13 @@ Deno.test("mod.ts does nothing when it is imported: it needs no permission and s
 if (typeof library.openSession !== "function") throw new Error("no library");`;
   assertEquals(await run(code, { folder, flags: [] }), { stdout: "", stderr: "" });
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("mod.ts exports no value that docs/npm.md does not name", async () => {
+  const page = await Deno.readTextFile(new URL("docs/npm.md", ROOT));
+  const named = Object.keys(library).filter((name) => new RegExp(`\\b${name}\\b`).test(page));
+  assertEquals(named.length > 10, true, "there are exports");
+  assertEquals(Object.keys(library).filter((name) => !named.includes(name)), []);
 });
 
 Deno.test("mod.ts's example backs up, verifies and restores", async () => {

@@ -22,7 +22,7 @@ import { commandLine } from "../command_line.ts";
 import type { Task } from "../task/task.ts";
 import type { Call, Command } from "./command.ts";
 import type { BackupRequest } from "../session/requests.ts";
-import type { Session } from "../session/session.ts";
+import type { ProgramSession } from "../session/session.ts";
 import { hasReadLines, lookOf, withSession } from "./session.ts";
 
 export const command: Command = {
@@ -104,7 +104,7 @@ export const command: Command = {
 };
 
 /** Amends the reports of elapses that a run by hand has repaired. */
-async function amend(session: Session, { databases }: BackupRequest, report: RunReport): Promise<void> {
+async function amend(session: ProgramSession, { databases }: BackupRequest, report: RunReport): Promise<void> {
   const { surroundings, repository, config: { tasks } } = session;
   const context = { ...surroundings, repository, host: hostname(), pid: process.pid };
   const isPart = databases !== undefined;
@@ -159,7 +159,7 @@ function readRequest(call: Call): BackupRequest {
 }
 
 /** Runs what is due, or says what would be. */
-async function runDue(call: Call, session: Session): Promise<number> {
+async function runDue(call: Call, session: ProgramSession): Promise<number> {
   const tasks = pickTasks(session.config.tasks, call.listIfGiven("task"));
   const context = await session.context();
   for (const { name, cron } of tasks) {
@@ -212,7 +212,7 @@ function summarize(report: RunReport, call: Call): string {
   return `${terminal?.ascii === true ? text.replaceAll("…", "~") : text}\n`;
 }
 
-function printDryRun(call: Call, session: Session, selections: readonly TaskSelection[]): number {
+function printDryRun(call: Call, session: ProgramSession, selections: readonly TaskSelection[]): number {
   const { repository } = session;
   const { run, log } = session.surroundings;
   const tasks = selections.map(({ task, date, databases, warnings }) => {

@@ -4,7 +4,7 @@
 import type { FleetRequest } from "../commands/restore/context.ts";
 import { exitCodeOfFleet, type FleetDatabase, type FleetReport } from "../commands/restore/fleet_report.ts";
 import { counted, formatCount, formatInstant, formatSeconds } from "../observe/figures.ts";
-import type { Session } from "../session/session.ts";
+import type { ProgramSession } from "../session/session.ts";
 import type { Call } from "./command.ts";
 import { readWholeNumber } from "./flag_values.ts";
 
@@ -29,7 +29,7 @@ export function readFleetRequest(call: Call, path: string): FleetRequest {
 }
 
 /** Restores and says how it came out. */
-export async function restoreAll(session: Session, call: Call, request: FleetRequest): Promise<number> {
+export async function restoreAll(session: ProgramSession, call: Call, request: FleetRequest): Promise<number> {
   const report = await session.restoreAll(request);
   call.print(report, () => describeFleet(report), { isProse: true });
   return exitCodeOfFleet(report);

@@ -13,7 +13,7 @@ import { checkCertificates } from "../session/certificates.ts";
 import { openSession } from "../session/open.ts";
 import { LastingLogin } from "../session/password.ts";
 import type { Task } from "../task/task.ts";
-import type { Session } from "../session/session.ts";
+import type { ProgramSession } from "../session/session.ts";
 import { loadCallConfig, withConfig } from "./session.ts";
 
 export const command: Command = {
@@ -88,7 +88,7 @@ interface Kept {
 /** Runs with one config until it is told to stop or there is a new config, which is returned. */
 async function follow(
   call: Call,
-  session: Session,
+  session: ProgramSession,
   { hangUp, ...kept }: Kept & { hangUp: HangUp<Usable> },
 ): Promise<Usable | undefined> {
   const { config } = session;
@@ -111,7 +111,7 @@ const UNSETTLED: ReadonlySet<ElapseOutcome> = new Set(["running", "lost", "uncla
 /** Runs what is due. Each time is a separate run, which reads CouchDB's password again. */
 async function runDue(
   call: Call,
-  session: Session,
+  session: ProgramSession,
   { rest, login, refusal }: Kept & { refusal: KeptRefusal },
 ): Promise<Look> {
   const run = crypto.randomUUID();

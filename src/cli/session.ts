@@ -10,7 +10,7 @@ import { openProgressBars } from "../observe/progress_bars.ts";
 import { openConfigLog } from "../session/log.ts";
 import { openSession } from "../session/open.ts";
 import type { Surroundings } from "../session/parts.ts";
-import type { Session } from "../session/session.ts";
+import type { ProgramSession } from "../session/session.ts";
 import { type Call, LOG_FORMATS } from "./command.ts";
 import { listenForInterruption } from "./interruption.ts";
 import { withCompleteHints } from "./pasting.ts";
@@ -32,7 +32,7 @@ function toldAtTheEnd(call: Call): NonNullable<LogOptions["onlyForSinks"]> {
 }
 
 /** Reads the config, opens what it names, hands it to `work`, and closes it whatever happens. */
-export async function withSession<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
+export async function withSession<T>(call: Call, work: (session: ProgramSession) => Promise<T>): Promise<T> {
   return await withConfig(call, await loadCallConfig(call), work);
 }
 
@@ -61,7 +61,11 @@ function explainDatabase(word: string, error: unknown): ConfigError | undefined 
 }
 
 /** The same with a config that has been read. */
-export async function withConfig<T>(call: Call, config: Config, work: (session: Session) => Promise<T>): Promise<T> {
+export async function withConfig<T>(
+  call: Call,
+  config: Config,
+  work: (session: ProgramSession) => Promise<T>,
+): Promise<T> {
   return await withSurroundings(call, config, async (surroundings, flush) => {
     const session = await openSession({ ...surroundings, config, flush, identityFiles: call.list("identity") });
     try {

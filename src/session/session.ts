@@ -2,6 +2,9 @@
  * An open session: a config, the repository that it names, CouchDB when needed, and a method for each command. In: the
  * parts that openSession() opened. Out: the commands' reports. A command's code is loaded when the command is called,
  * and CouchDB's password is read when CouchDB is first needed.
+ *
+ * What each command does, and throws, is said in library.ts: that is what a library's user has of a session. The rest
+ * is for the program's own entry points.
  */
 import type { PathContext } from "../archive/find.ts";
 import type { Repository } from "../archive/repository.ts";
@@ -34,6 +37,7 @@ import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
 import { codecOf, isSealing } from "../task/task.ts";
 import { failureReport, keepFindings, keepProof, keepReport, logEnd } from "./outcome.ts";
+import type { Session } from "./library.ts";
 import type { SessionParts, Surroundings } from "./parts.ts";
 import { withPassword } from "./password.ts";
 import type { BackupRequest, PlanRequest } from "./requests.ts";
@@ -46,18 +50,16 @@ const LAST_STORE_MS = 2_000;
 /** How many elapses of each task a plan lists by default. */
 const DEFAULT_ELAPSES = 3;
 
-/** A config, opened. Get one from {@linkcode openSession}, and close it, or declare it with `await using`. */
-export class Session implements AsyncDisposable {
+/** A session as the command line, the schedule and the Lambda have it. */
+export class ProgramSession implements Session {
   readonly #parts: SessionParts;
   #couch: CouchClient | undefined;
   #identityReader: ReturnType<typeof identityReaderOf> | undefined;
 
-  /** Takes what is open; see {@linkcode openSession}. */
   constructor(parts: SessionParts) {
     this.#parts = parts;
   }
 
-  /** The config. */
   get config(): Config {
     return this.#parts.config;
   }
@@ -78,8 +80,8 @@ export class Session implements AsyncDisposable {
    * connection to CouchDB is a new one, and the password is read again unless a login is given. It needs no closing;
    * what it shares is closed with this session.
    */
-  with(changes: Partial<Surroundings & Pick<SessionParts, "login">>): Session {
-    return new Session({ ...this.#parts, ...changes, close: () => Promise.resolve() });
+  with(changes: Partial<Surroundings & Pick<SessionParts, "login">>): ProgramSession {
+    return new ProgramSession({ ...this.#parts, ...changes, close: () => Promise.resolve() });
   }
 
   /** Whether backups are sealed, so that the log must not name what CouchDB says about documents. */
@@ -147,15 +149,6 @@ export class Session implements AsyncDisposable {
     return selectTasks(names, tasks, { only, date, startedAt: this.#parts.now() });
   }
 
-  /**
-   * Backs up, by default all that the config's tasks select, and publishes the outcome, also of a failure. The figures
-   * of a run for named databases are kept apart: a part of a task must not pass for the success of the task, nor for an
-   * archive that has shrunk.
-   *
-   * @returns What was saved and what was not; a database that fails is in the report and stops nothing.
-   * @throws UsageError and CouchError as `select` does; the reason of `signal` or `stop` when it was interrupted:
-   * another backup with `resume` then resumes it. The outcome of the tasks that were over by then is published.
-   */
   async backup(request: BackupRequest = {}): Promise<RunReport> {
     const [{ runBackup }, { rememberRun }] = await Promise.all([
       import("../commands/backup/backup.ts"),
@@ -207,46 +200,21 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  /**
-   * Brings a backup back into a database.
-   *
-   * @throws UsageError when the database must not be written to; ArchiveError when the backup is missing, incomplete or
-   * damaged and `salvage` is not set; CouchError and StoreError; the reason of `signal` or `stop`.
-   */
   async restore(request: RestoreRequest): Promise<RestoreReport> {
     const { restore } = await import("../commands/restore/restore.ts");
     return await restore(await this.restoreContext(), request);
   }
 
-  /**
-   * Restores all databases as of a moment, several at a time. Called again after an interruption, it resumes.
-   *
-   * @throws UsageError before anything is written, when a target is not as it must be; ArchiveError when there is no
-   * backup; CouchError and StoreError; the reason of `signal` or `stop`. What fails later is in the report.
-   */
   async restoreAll(request: FleetRequest): Promise<FleetReport> {
     const { restoreFleet } = await import("../commands/restore/fleet.ts");
     return await restoreFleet(await this.restoreContext(), request);
   }
 
-  /**
-   * Reads a backup again and compares it with its manifest. Needs no CouchDB.
-   *
-   * @returns What was found; a damaged backup is not an error.
-   * @throws ArchiveError when there is nothing like a backup; StoreError when the store fails; the reason of `signal`
-   * or `stop`.
-   */
   async verify(request: VerifyRequest): Promise<VerifyReport> {
     const { verify } = await import("../commands/verify.ts");
     return await verify({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /**
-   * Verifies the backups of the whole repository, or today's part of them. Needs no CouchDB. The outcome is kept and
-   * published, unless only some databases were asked for or the contents were not read.
-   *
-   * @throws UsageError, StoreError; what is wrong with a backup is in the report.
-   */
   async verifyAll(request: VerifyAllRequest = {}): Promise<VerifyAllReport> {
     const { verifyAll } = await import("../commands/verify_all.ts");
     const findings = new Map<string, Finding>();
@@ -261,13 +229,6 @@ export class Session implements AsyncDisposable {
     return report;
   }
 
-  /**
-   * Restores backups into scratch databases, compares what came back, and drops these. The outcome is kept and
-   * published, unless only some databases were asked for.
-   *
-   * @throws UsageError; ArchiveError when there is no backup; CouchError when nothing can be written at all;
-   * StoreError; the reason of `signal` or `stop`. What is wrong with one backup is in the report.
-   */
   async testRestore(request: TestRestoreRequest = {}): Promise<TestRestoreReport> {
     const { testRestore } = await import("../commands/test_restore/test_restore.ts");
     const findings = new Map<string, Finding>();
@@ -281,29 +242,17 @@ export class Session implements AsyncDisposable {
     return report;
   }
 
-  /**
-   * Lists the backups in the store, those first that were complete last. Needs no CouchDB.
-   *
-   * @throws StoreError when the store fails.
-   */
   async list(request: ListRequest = {}): Promise<BackupList> {
     const { listBackups } = await import("../commands/list.ts");
     const { now, log, signal } = this.#parts;
     return await listBackups({ repository: this.repository, log, now, signal }, request);
   }
 
-  /**
-   * Writes one document of a backup to `sink`. Needs no CouchDB. @throws ArchiveError when the backup does not have it.
-   */
   async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
     const { showDocument } = await import("../commands/document.ts");
     return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
-  /**
-   * Writes the documents of a backup to `sink`, one a line. Needs no CouchDB. @throws ArchiveError when it is not
-   * whole.
-   */
   async export(
     request: ExportRequest,
     sink: Sink,
@@ -312,34 +261,21 @@ export class Session implements AsyncDisposable {
     return await exportDocuments({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
-  /** The revisions of a document over all backups. Needs no CouchDB. @throws ArchiveError when there is no backup. */
   async find(request: { database: string; id: string }): Promise<FoundDocument> {
     const { findDocument } = await import("../commands/document.ts");
     return await findDocument({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /**
-   * What changed between two backups, or since one. CouchDB is asked only where `to` or `from` is `live`.
-   *
-   * @throws ArchiveError when a backup is not whole; CouchError and StoreError.
-   */
   async diff(request: DiffRequest): Promise<DiffReport> {
     const { diffBackups } = await import("../commands/diff.ts");
     return await diffBackups({ ...this.surroundings, ...this.#paths(), connect: () => this.connect() }, request);
   }
 
-  /** Adds up what backups take up in the store. Needs no CouchDB. @throws StoreError when the store fails. */
   async sizes(request: { database?: string | undefined } = {}): Promise<SizesReport> {
     const { measureBackups } = await import("../commands/sizes.ts");
     return await measureBackups({ repository: this.repository, signal: this.#parts.signal }, request);
   }
 
-  /**
-   * Deletes the backups that no rule of their task keeps, or says which it would. Needs no CouchDB, and with `confirm`
-   * the right to delete.
-   *
-   * @throws UsageError when no task has a retention; StoreError when the store cannot be read.
-   */
   async expire(request: ExpireRequest = {}): Promise<ExpireReport> {
     const [{ expire }, { openRemover }] = await Promise.all([
       import("../commands/expire/expire.ts"),
@@ -352,29 +288,16 @@ export class Session implements AsyncDisposable {
     return await expire({ ...context, signal: eitherSignal({ signal, stop }) }, request);
   }
 
-  /**
-   * Pins a complete backup, so that it never expires, or takes the pin off.
-   *
-   * @throws ArchiveError when there is no complete backup; StoreError when the pin cannot be stored.
-   */
   async keep(request: KeepRequest): Promise<KeepReport> {
     const { keep } = await import("../commands/keep.ts");
     return await keep({ ...this.surroundings, ...this.#paths() }, request);
   }
 
-  /**
-   * Lists the databases of CouchDB, or those that a pattern matches. @throws CouchError when CouchDB cannot be asked.
-   */
   async listDatabases(request: Pick<ListRequest, "match"> = {}): Promise<{ databases: ListedDatabase[] }> {
     const { listDatabases } = await import("../commands/list.ts");
     return await listDatabases({ couch: await this.connect(), signal: this.#parts.signal }, request);
   }
 
-  /**
-   * Says what each task selects and why, and when it runs next. Needs no CouchDB with `offline`.
-   *
-   * @throws CouchError when CouchDB cannot be asked.
-   */
   async plan(request: PlanRequest = {}): Promise<Plan> {
     const { plan } = await import("../commands/plan.ts");
     const { now, signal, stop } = this.#parts;
@@ -384,7 +307,6 @@ export class Session implements AsyncDisposable {
     return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });
   }
 
-  /** Tries all that a backup needs. Four small objects are written, always the same. @throws The reason of `signal`. */
   async check(): Promise<CheckReport> {
     const { checkSetup } = await import("../commands/check.ts");
     const { probesOf } = await import("./probes.ts");
@@ -401,13 +323,6 @@ export class Session implements AsyncDisposable {
     return await checkSetup({ ...await this.context(), tasks, probes, isScheduled });
   }
 
-  /**
-   * Asks the store, property by property, for what backups rely on. Some small objects and some MiB are written, always
-   * under the same names. Needs no CouchDB.
-   *
-   * @returns What was found; a store in which nothing can be kept is not an error.
-   * @throws The reason of `signal` or `stop`.
-   */
   async checkStore(): Promise<StoreCheckReport> {
     const { checkStoreProperties } = await import("../commands/check_store.ts");
     const { log, now, signal, stop } = this.#parts;
@@ -457,15 +372,10 @@ export class Session implements AsyncDisposable {
     await this.#parts.notifier?.settled();
   }
 
-  /**
-   * Notifies the monitor of an interrupted run, if there was one, and flushes the session's own log. A command still
-   * running must be stopped by the signals.
-   */
   async close(): Promise<void> {
     await this.#parts.close();
   }
 
-  /** The same as `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

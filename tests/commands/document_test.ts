@@ -7,7 +7,7 @@ import { describeFound } from "../../src/cli/find.ts";
 import { findDocument } from "../../src/commands/document.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
-import type { Session } from "../../src/session/session.ts";
+import type { ProgramSession } from "../../src/session/session.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
 import { couchOk } from "../couch_request.ts";
@@ -27,7 +27,11 @@ function recorder() {
   };
 }
 
-async function exported(session: Session, database: string, request: { winners?: boolean; matchId?: string } = {}) {
+async function exported(
+  session: ProgramSession,
+  database: string,
+  request: { winners?: boolean; matchId?: string } = {},
+) {
   const { sink, text } = recorder();
   const { revisions } = await session.export({ database, path: "latest", ...request }, sink);
   const lines = (await text()).split("\n");
@@ -36,7 +40,12 @@ async function exported(session: Session, database: string, request: { winners?:
   return lines;
 }
 
-async function shown(session: Session, database: string, id: string, more: { rev?: string; path?: string } = {}) {
+async function shown(
+  session: ProgramSession,
+  database: string,
+  id: string,
+  more: { rev?: string; path?: string } = {},
+) {
   const { sink, text } = recorder();
   const about = await session.show({ database, path: "latest", id, ...more }, sink);
   return { about, text: await text() };

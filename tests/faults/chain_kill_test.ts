@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { openSession } from "../../src/session/open.ts";
-import type { Session } from "../../src/session/session.ts";
+import type { ProgramSession } from "../../src/session/session.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { edit, fill } from "../fakes/couchdb/edits.ts";
 import type { FakeCouchDb } from "../fakes/couchdb.ts";
@@ -60,7 +60,7 @@ function configFor(server: { url: string }, s3: { url: string }): string {
 async function withSession<T>(
   server: { url: string },
   s3: { url: string },
-  run: (session: Session) => Promise<T>,
+  run: (session: ProgramSession) => Promise<T>,
 ): Promise<T> {
   const config = parseConfig(configFor(server, s3), { file: "config.yaml", env: {} });
   const session = await openSession({ config, log: new RecordedLog() });

@@ -18,7 +18,7 @@ import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { type LogSink, openLog } from "../../src/observe/log.ts";
 import { Secret } from "../../src/secret.ts";
 import { Certificates } from "../../src/session/certificates.ts";
-import { Session } from "../../src/session/session.ts";
+import { ProgramSession } from "../../src/session/session.ts";
 import type { S3Settings } from "../../src/store/s3/request.ts";
 import { S3Store } from "../../src/store/s3/store.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -76,10 +76,10 @@ class ImpatientClient extends CouchClient {
   }
 }
 
-class ImpatientSession extends Session {
+class ImpatientSession extends ProgramSession {
   readonly #couch: CouchClient;
 
-  constructor(parts: ConstructorParameters<typeof Session>[0], couch: CouchClient) {
+  constructor(parts: ConstructorParameters<typeof ProgramSession>[0], couch: CouchClient) {
     super(parts);
     this.#couch = couch;
   }

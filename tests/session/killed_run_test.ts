@@ -9,7 +9,7 @@ import type { RunReport } from "../../src/archive/report.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { Certificates } from "../../src/session/certificates.ts";
-import { Session } from "../../src/session/session.ts";
+import { ProgramSession } from "../../src/session/session.ts";
 import { openStore } from "../../src/store/open.ts";
 import { createDatabase, idsOf } from "../couchdb/impatient_client.ts";
 import { couchOk } from "../couch_request.ts";
@@ -48,7 +48,7 @@ bucket: "${bucketOf(name)}"
         { file: `${folder}/config.yaml`, env: {} },
       );
       const { signal } = new AbortController();
-      return new Session({
+      return new ProgramSession({
         config,
         repository: new Repository(await store, config),
         log: new RecordedLog(),

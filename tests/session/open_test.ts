@@ -73,7 +73,7 @@ Deno.test("openSession() narrows a backup to tasks, or to databases whatever the
   await assertRejects(() => session.backup({ databases: ["b"] }), UsageError, 'CouchDB has no database "b"');
 });
 
-Deno.test("Session.backup() publishes the run's figures, and others where databases were named", async () => {
+Deno.test("ProgramSession.backup() publishes the run's figures, and others where databases were named", async () => {
   await using place = await Place.make();
   const path = `${place.folder}/couchdb.prom`;
   const config = place.config({ more: `prometheus: {textfile: "${path}"}` });
@@ -114,7 +114,7 @@ Deno.test("openSession() reads the password again when it could not be read", as
   assertEquals(await session.connect(), await session.connect());
 });
 
-Deno.test("Session.with() has surroundings of its own, and reads the password again", async () => {
+Deno.test("ProgramSession.with() has surroundings of its own, and reads the password again", async () => {
   await using place = await Place.make();
   await Deno.writeTextFile(`${place.folder}/pw`, place.fake.password);
   const log = new RecordedLog();
@@ -172,7 +172,7 @@ Deno.test("openSession() refuses a config whose bucket is no store", async () =>
   await assertRejects(() => openSession({ config: { ...config, bucket } }), StoreError, "Cannot open the bucket");
 });
 
-Deno.test("Session.publish() tells the elapse behind that of the run as the next, though it came while the run went", async () => {
+Deno.test("ProgramSession.publish() tells the elapse behind that of the run as the next, though it came while the run went", async () => {
   await using place = await Place.make();
   const file = `${place.folder}/couchdb.prom`;
   const config = place.config({ more: `prometheus: "${file}"` });
@@ -193,7 +193,7 @@ Deno.test("Session.publish() tells the elapse behind that of the run as the next
   assertEquals(await next(), `${Date.UTC(2031, 0, 18, 18) / 1000}`);
 });
 
-Deno.test("Session.backup() tells the end of a run that could not begin: a figure, a line, and the error", async () => {
+Deno.test("ProgramSession.backup() tells the end of a run that could not begin: a figure, a line, and the error", async () => {
   await using place = await Place.make();
   const file = `${place.folder}/couchdb.prom`;
   const log = new RecordedLog();
@@ -229,7 +229,7 @@ Deno.test("Session.backup() tells the end of a run that could not begin: a figur
   assertEquals(log.events("error").length, before);
 });
 
-Deno.test("Session.backup() notifies of start and end, of the part that was named too, and of a CouchDB that is away", async () => {
+Deno.test("ProgramSession.backup() notifies of start and end, of the part that was named too, and of a CouchDB that is away", async () => {
   await using place = await Place.make();
   await using monitor = new FakeMonitor();
   const config = place.config({ more: `notify: "${monitor.url("/check")}"` });
@@ -245,7 +245,7 @@ Deno.test("Session.backup() notifies of start and end, of the part that was name
   assertStringIncludes(monitor.told[4]!.body, "401");
 });
 
-Deno.test("Session reads the identities once, also for backups that are opened side by side", async () => {
+Deno.test("ProgramSession reads the identities once, also for backups that are opened side by side", async () => {
   await using place = await Place.make();
   const identity = await generateIdentity();
   const file = `${place.folder}/ours.key`;
@@ -260,7 +260,7 @@ Deno.test("Session reads the identities once, also for backups that are opened s
   assertEquals(log.events("warn"), ["identity file can be read by everybody on this machine"]);
 });
 
-Deno.test("Session.backup() is not failed by a monitor that refuses, and warns of it", async () => {
+Deno.test("ProgramSession.backup() is not failed by a monitor that refuses, and warns of it", async () => {
   await using place = await Place.make();
   await using monitor = new FakeMonitor();
   const log = new RecordedLog();
@@ -271,7 +271,7 @@ Deno.test("Session.backup() is not failed by a monitor that refuses, and warns o
   assertEquals(log.events("warn"), ["notify", "notify"]);
 });
 
-Deno.test("Session refuses an empty list where it would mean all to one and none to another, and says what exclude leaves", async () => {
+Deno.test("ProgramSession refuses an empty list where it would mean all to one and none to another, and says what exclude leaves", async () => {
   await using place = await Place.make();
   await using session = await openSession({ config: place.config() });
   await session.backup({ tasks: ["weekly"] });

@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 import { parseConfig } from "../../../src/config/config.ts";
 import type { Progress } from "../../../src/observe.ts";
 import { openSession } from "../../../src/session/open.ts";
-import type { Session } from "../../../src/session/session.ts";
+import type { ProgramSession } from "../../../src/session/session.ts";
 import { couchOk } from "../../couch_request.ts";
 import { createDatabase, idsOf } from "../../couchdb/impatient_client.ts";
 import { type FakeCouchDb, startFakeCouchDb } from "../../fakes/couchdb.ts";
@@ -18,7 +18,7 @@ export interface FleetSetup extends AsyncDisposable {
   log: RecordedLog;
   names: string[];
   /** A session; each is a process of its own, as far as anybody can tell. */
-  open(parts?: { progress?: Progress; now?: () => Date; signal?: AbortSignal }): Promise<Session>;
+  open(parts?: { progress?: Progress; now?: () => Date; signal?: AbortSignal }): Promise<ProgramSession>;
   /** All leaf revisions of all databases. */
   state(names?: readonly string[]): Promise<Map<string, LeafRevisions>>;
   /** How two such states differ. */

@@ -14,7 +14,7 @@ import { readProofs } from "../../../src/archive/proof.ts";
 import { readStatus } from "../../../src/schedule/status.ts";
 import { exitCodeOfStatus } from "../../../src/schedule/status.ts";
 import { describeStatus } from "../../../src/cli/status.ts";
-import type { Session } from "../../../src/session/session.ts";
+import type { ProgramSession } from "../../../src/session/session.ts";
 import { couchOk } from "../../couch_request.ts";
 import { impatientClient } from "../../couchdb/impatient_client.ts";
 import { partsOf, textWithChecksum } from "../../edited_manifest.ts";
@@ -193,7 +193,7 @@ Deno.test("a test-restore that could not look at all backups did not go well, an
 });
 
 /** The same as the session's, of which nothing is kept, by a client that waits a few milliseconds. */
-async function testQuickly({ server }: FleetSetup, session: Session) {
+async function testQuickly({ server }: FleetSetup, session: ProgramSession) {
   return await testRestore({ ...await session.restoreContext(), couch: impatientClient(server) }, {});
 }
 

@@ -9,10 +9,9 @@ import type { CouchClient } from "../../couchdb/client.ts";
 import type { ClusterTimes } from "../../couchdb/cluster.ts";
 import type { CopyCounts } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
-import type { Refusals } from "../../couchdb/write.ts";
 import type { Progress } from "../../observe.ts";
 import type { FreshSettings } from "./fresh_settings.ts";
-import type { RestorePosition } from "./position.ts";
+import type { RestoreBeginning, RestorePosition } from "./position.ts";
 
 /** What a restore works with. */
 export interface RestoreContext extends PathContext {
@@ -32,6 +31,8 @@ export interface RestoreContext extends PathContext {
   onWritten?: ((info: DatabaseInfo) => void) | undefined;
   /** Receives how far it has come, for callers that call again and continue. */
   onPosition?: ((position: RestorePosition) => void) | undefined;
+  /** Where an earlier call has ended, by the position that it reported. @default the first chunk */
+  beginning?: RestoreBeginning | undefined;
 }
 
 /** What is to be restored, and how. */
@@ -61,16 +62,6 @@ export interface RestoreRequest {
   allowPlain?: boolean | undefined;
   /** Requests in flight. @default 4 */
   parallel?: number | undefined;
-  /** How many chunks an earlier call has written, by the position it reported; they are not sent again. @default 0 */
-  chunksWritten?: number | undefined;
-  /** How many there were to be read, by the same position: where there are others by now, all are sent. */
-  chunksInAll?: number | undefined;
-  /** Which of these chunks it has left out, by the same position: they are tried again. @default none */
-  chunksLeftOut?: readonly number[] | undefined;
-  /** How many further ones it has left out, by the same position: the report counts them. @default 0 */
-  chunksLeftOutMore?: number | undefined;
-  /** What CouchDB has not taken of the others, by the same position: the report counts it. @default nothing */
-  refusedBefore?: Refusals | undefined;
 }
 
 /** One restore among others, of which something is known already. */

@@ -24,7 +24,7 @@ import {
   whyNotFree,
 } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
-import { firstBeginning, firstPosition, type RestorePosition } from "./position.ts";
+import { beginningOf, firstBeginning, firstPosition, type RestoreBeginning, type RestorePosition } from "./position.ts";
 import type { RestoreReport } from "./report.ts";
 import { LAGGING } from "./target.ts";
 
@@ -82,18 +82,10 @@ export interface FleetSummary {
 }
 
 /** What one round tells the next. */
-interface Cursor {
-  /** The last database that is done, as far as it can be. */
+interface Cursor extends RestoreBeginning {
+  /** The last database that is done, as far as it can be; the beginning is that of the next one. */
   done: string | null;
-  /** Chunks of the next one that are written. */
-  chunks: number;
-  /** How many there were to be read; 0 where that is unknown. */
-  chunksInAll: number;
-  /** Which of those that are written were damaged and left out. */
-  leftOut: readonly number[];
-  /** How many further ones were. */
-  leftOutMore: number;
-  /** What CouchDB did not take of the others; of what is sealed without its reason. */
+  /** Of what is sealed without its reason. */
   refused: Refusals;
   /** The restore that wrote them, as the note in that database names it; null where there is none. */
   begun: string | null;
@@ -163,7 +155,7 @@ class StretchRound {
     this.#either = eitherSignal(context);
     this.#cursor = cursor;
     this.#before = { done: cursor.done, chunks: cursor.chunks };
-    this.#position = positionOf(cursor);
+    this.#position = { ...firstPosition(), ...beginningOf(cursor) };
     this.#follow = {
       ...beginFleet(context),
       signal: this.#either,
@@ -193,18 +185,10 @@ class StretchRound {
   /** Restores one database. False where every other one would meet what it has met. */
   async #restore(target: Target): Promise<boolean> {
     this.#forgetOthers(target);
-    const position = this.#position;
-    const earlier = {
-      chunksWritten: position.chunks,
-      chunksInAll: position.chunksInAll,
-      chunksLeftOut: position.leftOut,
-      chunksLeftOutMore: position.leftOutMore,
-      refusedBefore: position.refused,
-    };
+    const context = { ...this.#follow, beginning: beginningOf(this.#position) };
     try {
       mustBeFree(target, this.#request);
-      const request = { ...this.#request, ...earlier, noViews: true };
-      const outcome = await restoreTarget(this.#follow, target, request);
+      const outcome = await restoreTarget(context, target, { ...this.#request, noViews: true });
       this.#finish(target, isThere(outcome) ? undefined : describeOutcome(outcome, target, this.#position.refused));
       return true;
     } catch (error) {
@@ -254,8 +238,7 @@ class StretchRound {
    */
   #noteInterruption(error: unknown): void {
     const [cursor, before, position, current] = [this.#cursor, this.#before, this.#position, this.#current];
-    const { chunks, chunksInAll, leftOut, leftOutMore } = position;
-    Object.assign(cursor, { chunks, chunksInAll, leftOut, leftOutMore });
+    Object.assign(cursor, beginningOf(position));
     cursor.refused = toldOf(position.refused, { isDiscreet: current !== undefined && isSealed(current) });
     const isFurther = cursor.done !== before.done || cursor.chunks > before.chunks;
     if (isFurther) [cursor.reached, cursor.standing] = [0, 0];
@@ -353,11 +336,6 @@ async function mayHeal({ couch, signal }: FleetContext, error: unknown): Promise
   } catch {
     throw error;
   }
-}
-
-/** Where the round before has ended. */
-function positionOf({ chunks, chunksInAll, leftOut, leftOutMore, refused }: Cursor): RestorePosition {
-  return { ...firstPosition(), chunks, chunksInAll, leftOut, leftOutMore, refused };
 }
 
 /** The same as a state machine may know it. */

@@ -42,6 +42,13 @@ export function firstBeginning(): RestoreBeginning {
   return { chunks: 0, chunksInAll: 0, leftOut: [], leftOutMore: 0, refused: noRefusals() };
 }
 
+/** Where the next call begins, when one has come to a position. */
+export function beginningOf(
+  { chunks, chunksInAll, leftOut, leftOutMore, refused }: RestoreBeginning,
+): RestoreBeginning {
+  return { chunks, chunksInAll, leftOut, leftOutMore, refused };
+}
+
 /** A chunk whose documents are on their way. */
 export interface ChunkOnItsWay {
   batches: number;

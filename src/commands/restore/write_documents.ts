@@ -6,34 +6,26 @@ import { commandLine } from "../../command_line.ts";
 import { joinKey } from "../../store/key.ts";
 import { explainUnusable } from "../../archive/damage.ts";
 import type { Archive } from "../../archive/archive.ts";
-import { DocumentWriter, noRefusals } from "../../couchdb/write.ts";
+import { DocumentWriter } from "../../couchdb/write.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
 import { DocumentRestore, type DocumentRestoreOptions } from "./documents.ts";
-import type { RestoreBeginning } from "./position.ts";
 import type { Written } from "./report.ts";
 
 /** Requests in flight, unless set otherwise. */
 const DEFAULT_PARALLEL = 4;
 
-/** What an earlier call has come to. */
-type EarlierCall = Pick<
-  RestoreRequest,
-  "chunksWritten" | "chunksInAll" | "chunksLeftOut" | "chunksLeftOutMore" | "refusedBefore"
->;
-
 /** Writes an archive's documents, or some of them. */
 export async function writeDocuments(
   context: BegunRestore,
   archive: Archive,
-  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta, ...earlier }:
+  { isNew, salvage = false, parallel = DEFAULT_PARALLEL, isWanted, delta }:
     & Pick<RestoreRequest, "salvage" | "parallel">
-    & EarlierCall
     & { isNew: boolean }
     & Pick<DocumentRestoreOptions, "isWanted" | "delta">,
 ): Promise<Written> {
-  const { couch, database, log, progress, onPosition, onReady } = context;
+  const { couch, database, log, progress, beginning, onPosition, onReady } = context;
   const writer = new DocumentWriter(couch, database, { log, isNew });
-  const options = { salvage, parallel, isWanted, delta, beginning: beginningOf(earlier), onPosition };
+  const options = { salvage, parallel, isWanted, delta, beginning, onPosition };
   const documents = new DocumentRestore(archive, { ...context, writer }, options);
   progress.databaseStarted({ database, documents: archive.documents });
   try {
@@ -53,19 +45,6 @@ export async function writeDocuments(
     if (requests > 0) log.warn("CouchDB has not written all copies yet: a node is away", { requests });
   }
   return documents.finish();
-}
-
-/** Where the call before has ended. */
-function beginningOf(
-  {
-    chunksWritten: chunks = 0,
-    chunksInAll = 0,
-    chunksLeftOut: leftOut = [],
-    chunksLeftOutMore: leftOutMore = 0,
-    ...more
-  }: EarlierCall,
-): RestoreBeginning {
-  return { chunks, chunksInAll, leftOut, leftOutMore, refused: more.refusedBefore ?? noRefusals() };
 }
 
 /** The path that leads to this very archive, whatever else is in its folder or becomes complete later. */

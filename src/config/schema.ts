@@ -28,6 +28,7 @@ import {
   recipients,
   span,
   text,
+  textLike,
   timezone,
 } from "./values.ts";
 
@@ -126,10 +127,10 @@ const LONGEST_DELAY_SECONDS = 7 * 24 * 3600;
 const MOST_PARALLEL = 32;
 const MOST_CONCURRENT = 100;
 /** In MiB. Parts lie in memory; S3's own limits are 5 MiB and 5 GiB. */
-const PART_SIZE = { least: 5, most: 1024, isWhole: true };
-const MAX_PARTS = { least: 10, most: 10_000, isWhole: true };
+const PART_SIZE = { least: 5, most: 1024 };
+const MAX_PARTS = { least: 10, most: 10_000 };
 /** 64 KiB, less than which costs more in requests than in bytes, and 1 TiB. */
-const CHUNK_BYTES = { least: 2 ** 16, most: 2 ** 40, isWhole: true };
+const CHUNK_BYTES = { least: 2 ** 16, most: 2 ** 40 };
 const MOST_INCREMENTS = 1000;
 const LONGEST_FULL_EVERY_DAYS = 3660;
 
@@ -143,8 +144,7 @@ const identityFile = text("must be the path of a file that age-keygen has writte
     error: "is a public key, which opens nothing, and must be the path of a file with the secret key",
   });
 
-const SECRET_ARN = "must be the ARN of a secret in Secrets Manager";
-const secretArn = text(SECRET_ARN).regex(/^arn:[\w-]+:secretsmanager:/, { error: SECRET_ARN });
+const secretArn = textLike(/^arn:[\w-]+:secretsmanager:/, "must be the ARN of a secret in Secrets Manager");
 
 const database = z.strictObject({
   url: address,
@@ -155,14 +155,24 @@ const database = z.strictObject({
   ca_file: caFile.optional(),
 }, { error: "must be a mapping with the keys url, login, password" });
 
-function wholeNumber(must: string, most: number) {
-  return number(must, { least: 1, most, isWhole: true });
+/**
+ * A whole number, and a message that says what it must be.
+ *
+ * @param options `of`: its unit. `most`: by default the last number that is exact. `more`: what the message ends with.
+ */
+function wholeNumber(
+  { of, least = 1, most = Number.MAX_SAFE_INTEGER, more = "" }: {
+    of?: string;
+    least?: number;
+    most?: number;
+    more?: string;
+  } = {},
+) {
+  const unit = of === undefined ? "" : ` of ${of}`;
+  return number(`must be a whole number${unit} from ${least} to ${most}${more}`, { least, most, isWhole: true });
 }
 
-/** Above it numbers are not exact any more. */
-const MOST = Number.MAX_SAFE_INTEGER;
-const KEEP = `must be a whole number from 1 to ${MOST}; leave the key out if the rule is not wanted`;
-const keep = wholeNumber(KEEP, MOST).optional();
+const keep = wholeNumber({ more: "; leave the key out if the rule is not wanted" }).optional();
 /** Nothing keeps nothing: a policy of it alone would delete all but the newest. */
 const keepWithin = span.refine(({ years, months, days, hours }) => years + months + days + hours > 0, {
   error: "must be more than nothing; leave the key out if the rule is not wanted",
@@ -195,28 +205,21 @@ const task = z.strictObject({
     most: LONGEST_DELAY_SECONDS,
     isWhole: false,
   }).default(0),
-  chunk: wholeNumber(`must be a whole number from 1 to ${MOST}`, MOST).optional(),
-  chunk_bytes: number(
-    `must be a whole number of bytes from ${CHUNK_BYTES.least} to ${CHUNK_BYTES.most}, such as 67108864 for 64 MiB`,
-    CHUNK_BYTES,
-  ).optional(),
+  chunk: wholeNumber().optional(),
+  chunk_bytes: wholeNumber({ of: "bytes", ...CHUNK_BYTES, more: ", such as 67108864 for 64 MiB" }).optional(),
   backup_only_previous: flag.optional(),
   backup_only_previus: flag.optional(),
   attachments: flag.default(true),
   revisions: flag.default(true),
   tombstones: flag.default(false),
   incremental: flag.default(false),
-  max_increments: wholeNumber(`must be a whole number from 1 to ${MOST_INCREMENTS}`, MOST_INCREMENTS).default(14),
-  full_every: wholeNumber(
-    `must be a whole number of days from 1 to ${LONGEST_FULL_EVERY_DAYS}`,
-    LONGEST_FULL_EVERY_DAYS,
-  )
-    .optional(),
+  max_increments: wholeNumber({ most: MOST_INCREMENTS }).default(14),
+  full_every: wholeNumber({ of: "days", most: LONGEST_FULL_EVERY_DAYS }).optional(),
   compression: z.enum(["gzip", "zstd"], { error: COMPRESSION }).default("gzip"),
-  compression_level: wholeNumber(`must be a whole number from 1 to ${MOST_LEVEL}`, MOST_LEVEL).optional(),
+  compression_level: wholeNumber({ most: MOST_LEVEL }).optional(),
   encrypt_to: recipients.optional(),
-  parallel: wholeNumber(`must be a whole number from 1 to ${MOST_PARALLEL}`, MOST_PARALLEL).default(4),
-  concurrency: wholeNumber(`must be a whole number from 1 to ${MOST_CONCURRENT}`, MOST_CONCURRENT).optional(),
+  parallel: wholeNumber({ most: MOST_PARALLEL }).default(4),
+  concurrency: wholeNumber({ most: MOST_CONCURRENT }).optional(),
   allow_empty: flag.default(false),
   retention: retention.optional(),
 }, { error: "must be a mapping with the key databases, and others" });
@@ -249,13 +252,12 @@ const loki = z.preprocess(
 
 const PROMETHEUS =
   `must be the URL of a Pushgateway, the path of a textfile that ends in .prom, or a mapping with the key pushgateway or textfile`;
-const TEXTFILE = "must be the path of a file that ends in .prom";
 const prometheus = z.preprocess(
   (value) => typeof value !== "string" ? value : /^\w+:\/\//.test(value) ? { pushgateway: value } : { textfile: value },
   z.strictObject({
     pushgateway: address.optional(),
     // node_exporter's textfile collector reads *.prom and nothing else.
-    textfile: text(TEXTFILE).regex(/\.prom$/, { error: TEXTFILE }).optional(),
+    textfile: textLike(/\.prom$/, "must be the path of a file that ends in .prom").optional(),
     per_database: flag.default(false),
     instance: anyText().optional(),
     ca_file: caFile.optional(),
@@ -277,31 +279,26 @@ const OBJECT_LOCK =
   `must be a mapping of mode (governance or compliance) and days, such as {mode: governance, days: 90}`;
 const objectLock = z.strictObject({
   mode: z.enum(["governance", "compliance"], { error: `must be "governance" or "compliance"` }),
-  days: wholeNumber(`must be a whole number of days from 1 to ${LONGEST_LOCK_DAYS}`, LONGEST_LOCK_DAYS),
+  days: wholeNumber({ of: "days", most: LONGEST_LOCK_DAYS }),
 }, { error: OBJECT_LOCK });
 
 const config = z.strictObject({
   database,
   task: tasks,
   bucket,
-  region: text(`must be a region such as "eu-central-1"`).regex(/^[a-z0-9-]+$/, {
-    error: `must be a region such as "eu-central-1"`,
-  }).optional(),
+  region: textLike(/^[a-z0-9-]+$/, `must be a region such as "eu-central-1"`).optional(),
   endpoint: endpoint.optional(),
   ca_file: caFile.optional(),
   addressing_style: z.enum(["path", "virtual"], { error: `must be "path" or "virtual"` }).optional(),
-  part_size: number(`must be a whole number of MiB from ${PART_SIZE.least} to ${PART_SIZE.most}`, PART_SIZE).optional(),
-  max_parts: number(`must be a whole number from ${MAX_PARTS.least} to ${MAX_PARTS.most}`, MAX_PARTS).optional(),
+  part_size: wholeNumber({ of: "MiB", ...PART_SIZE }).optional(),
+  max_parts: wholeNumber(MAX_PARTS).optional(),
   token: anyText().optional(),
   secret: password.optional(),
   session_token: password.optional(),
-  storage_class: text(`must be a storage class such as "STANDARD_IA"`).regex(/^[A-Z0-9_]+$/, {
-    error: `must be a storage class such as "STANDARD_IA"`,
-  }).optional(),
+  storage_class: textLike(/^[A-Z0-9_]+$/, `must be a storage class such as "STANDARD_IA"`).optional(),
   object_lock: objectLock.optional(),
-  sse: z.enum(["AES256", "aws:kms", "aws:kms:dsse"], {
-    error: `must be "AES256", "aws:kms" or "aws:kms:dsse"`,
-  }).optional(),
+  sse: z.enum(["AES256", "aws:kms", "aws:kms:dsse"], { error: `must be "AES256", "aws:kms" or "aws:kms:dsse"` })
+    .optional(),
   kms_key_id: text("must be the id or ARN of a key in KMS").optional(),
   encrypt_to: recipients.optional(),
   identity_file: identityFile.optional(),

@@ -28,6 +28,11 @@ export function text(must: string): z.ZodString {
   return z.string({ error: must }).min(1, { error: must });
 }
 
+/** A text that a pattern matches. @param must What it must be, for the message. */
+export function textLike(pattern: RegExp, must: string): z.ZodString {
+  return text(must).regex(pattern, { error: must });
+}
+
 /** Any text that is not empty: YAML takes one of digits for a number, and needs quotes around it. */
 export function anyText(): z.ZodString {
   return z.string({ error: "must be text; put it in quotes" }).min(1, { error: "must not be empty" });

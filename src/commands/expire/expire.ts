@@ -8,10 +8,9 @@
  * manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this order a kill at any
  * moment leaves backups that are either whole or gone, and objects that the next run recognises as leftovers.
  */
-import { Catalog, type CatalogKey } from "../../archive/catalog.ts";
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
-import { type KnownDamage, requireKnownDamage } from "../../archive/known_damage.ts";
+import { requireKnownDamage } from "../../archive/known_damage.ts";
 import { MANIFEST_NAME, manifestName, shortRun } from "../../archive/layout.ts";
 import { momentOf, readManifest } from "../../archive/read.ts";
 import type { Repository } from "../../archive/repository.ts";
@@ -27,22 +26,27 @@ import {
   type RetentionDecision,
   type RetentionHold,
   type RetentionPolicy,
-  YOUNGEST_MS,
 } from "../../task/retention.ts";
 import { pickTasks } from "../../task/selection.ts";
 import type { Task } from "../../task/task.ts";
 import { dateZone } from "../../task/times.ts";
-import { findLeftovers, type LeftoverObject } from "./leftovers.ts";
+import type { LeftoverObject } from "./leftovers.ts";
 import { findOldRuns } from "./old_runs.ts";
+import {
+  childrenFirst,
+  chunksOnlyOf,
+  identify,
+  identifyEntry,
+  isOfNow,
+  nowOf,
+  planAgain,
+  type PlanContext,
+  planDatabase,
+} from "./plan.ts";
 import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
 
 /** Requests that delete at the same time. */
 const REMOVALS_AT_ONCE = 16;
-
-/** What is held of databases is listed ahead. Where that was longer ago, it is made sure that it is so still. */
-const FRESH_MS = 10_000;
-/** What was listed so long ago is listed and read again before anything is deleted by it. */
-const STALE_MS = 600_000;
 
 /** What it works with. */
 export interface ExpireContext {
@@ -101,7 +105,7 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
   const { repository, signal } = context;
   const damage = await requireKnownDamage(repository, { signal });
-  const work = new Expiry({ ...context, damage }, policies, report);
+  const work = new Expiry({ ...context, damage, policies }, report);
   let isEmpty = true;
   for await (const holdings of readHoldings(repository, { database, damage, signal })) {
     if (holdings.folders.length > 0) isEmpty = false;
@@ -154,86 +158,23 @@ class HeldSince extends Error {
   }
 }
 
-/** What is to become of a database's backups, or why nothing of it may be deleted. */
-type Plan =
-  & { holdings: DatabaseHoldings; backups: readonly HeldBackup[] }
-  & ({
-    decisions: readonly RetentionDecision<HeldBackup>[];
-    leftovers: readonly LeftoverObject[];
-    /** Entries of the catalog whose backup somebody has deleted by hand, or a run never finished. */
-    lostEntries: readonly LeftoverObject[];
-    /** When it was decided. */
-    now: Date;
-  } | { errors: readonly ArchiveError[] });
-
 /** One call of {@linkcode expire}: what it works with, and the report that it fills. */
 class Expiry {
-  readonly #context: ExpireContext & { damage: KnownDamage };
-  readonly #policies: ReadonlyMap<string, RetentionPolicy>;
+  readonly #context: ExpireContext & PlanContext;
   readonly #report: ExpireReport;
 
-  constructor(
-    context: ExpireContext & { damage: KnownDamage },
-    policies: ReadonlyMap<string, RetentionPolicy>,
-    report: ExpireReport,
-  ) {
+  constructor(context: ExpireContext & PlanContext, report: ExpireReport) {
     this.#context = context;
-    this.#policies = policies;
     this.#report = report;
   }
 
   async expireDatabase(holdings: DatabaseHoldings): Promise<void> {
-    let plan = await this.#plan(holdings);
-    if (this.#report.confirmed && !await this.#isOfNow(plan)) plan = await this.#planAgain(holdings);
+    let plan = await planDatabase(this.#context, holdings);
+    if (this.#report.confirmed && !await isOfNow(this.#context, plan)) plan = await planAgain(this.#context, holdings);
     const { database } = holdings;
     if ("errors" in plan) return this.#keepAll(database, plan.backups, plan.errors);
     if (!await this.#removeExpired(plan.holdings, plan.decisions, plan.now)) return;
     await this.#countRemoved(database, [...plan.leftovers, ...plan.lostEntries]);
-  }
-
-  async #plan(holdings: DatabaseHoldings): Promise<Plan> {
-    const { folders } = holdings;
-    const backups = folders.flatMap((folder) => folder.backups);
-    const damaged = folders.flatMap((folder) => folder.damaged);
-    // Another backup may build on the damaged one, or it alone may name a chunk that is still needed.
-    if (damaged.length > 0) return { holdings, backups, errors: damaged };
-    const now = this.#now();
-    try {
-      requireOnce(backups);
-      const decisions = await this.#decide(backups, now);
-      const [leftovers, lostEntries] = [findLeftovers(holdings, { now }), findLostEntries(holdings, backups, now)];
-      return { holdings, backups, decisions, leftovers, lostEntries, now };
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-      return { holdings, backups, errors: [error] };
-    }
-  }
-
-  /** Folders are listed ahead, and what was planned before may have taken long: a run may have stored something since. */
-  async #planAgain({ database, ...holdings }: DatabaseHoldings): Promise<Plan> {
-    const { repository, damage, signal } = this.#context;
-    const [again] = await Array.fromAsync(readHoldings(repository, { database, damage, signal }));
-    return await this.#plan(again ?? { ...holdings, database, folders: [] });
-  }
-
-  /** Whether what a plan deletes may go by what there is now. */
-  async #isOfNow(plan: Plan): Promise<boolean> {
-    if ("errors" in plan) return true;
-    const { holdings: { database, entries, listedAtMs }, backups, decisions, leftovers, lostEntries, now } = plan;
-    if (decisions.every(({ keep }) => keep) && leftovers.length + lostEntries.length === 0) return true;
-    const { repository, signal, freshMs = FRESH_MS } = this.#context;
-    const ageMs = performance.now() - listedAtMs;
-    if (ageMs < freshMs) return true;
-    // Whether a run has gone on from what looks left over is seen in its folder alone.
-    if (ageMs >= STALE_MS || leftovers.length > 0) return false;
-    // A backup that was made since is in the catalog: it is entered there before its manifest is stored.
-    const before = now.getTime() - YOUNGEST_MS;
-    const known = new Set([
-      ...backups.map(identify),
-      ...entries.filter(({ finishedAt }) => finishedAt.getTime() < before).map(identifyEntry),
-    ]);
-    const entriesNow = await new Catalog(repository).keys(database, { signal });
-    return entriesNow.every((entry) => known.has(identifyEntry(entry)));
   }
 
   #keepAll(database: string, backups: readonly HeldBackup[], errors: readonly ArchiveError[]): void {
@@ -254,7 +195,7 @@ class Expiry {
     now: Date,
   ): Promise<boolean> {
     const { database } = holdings;
-    const { signal } = this.#context;
+    const { policies, signal } = this.#context;
     const going = childrenFirst(decisions.filter(({ keep }) => !keep));
     const { confirmed } = this.#report;
     const byFolder = Map.groupBy(decisions.map(({ point }) => point), ({ folder }) => folder);
@@ -268,7 +209,7 @@ class Expiry {
         // that nothing goes that stayed before: nobody has looked since whether a run has built on it.
         const left = decisions.map(({ point }) => point).filter((one) => !gone.has(one))
           .map((one) => one === point ? { ...one, holds: [...one.holds, ...holds] } : one);
-        return await this.#removeExpired(holdings, decideRetention(left, { policies: this.#policies, now }), now);
+        return await this.#removeExpired(holdings, decideRetention(left, { policies, now }), now);
       }
       if (!isGone) {
         // What it builds on is still needed: those after it are left alone, too.
@@ -307,33 +248,11 @@ class Expiry {
 
   async expireRuns(task: string): Promise<void> {
     const { repository, signal } = this.#context;
-    for await (const { folder, keys } of findOldRuns(repository, task, { now: this.#now(), signal })) {
+    for await (const { folder, keys } of findOldRuns(repository, task, { now: nowOf(this.#context), signal })) {
       if (this.#report.confirmed && (await this.#removeAll(null, keys)).size > 0) continue;
       this.#context.log.debug("folder of an old run", { folder, objects: keys.length });
       this.#report.runs++;
     }
-  }
-
-  /** By the rules, and by what the store says of each that they do not keep. */
-  async #decide(backups: readonly HeldBackup[], now: Date): Promise<RetentionDecision<HeldBackup>[]> {
-    const { remover, signal } = this.#context;
-    const options = { policies: this.#policies, now };
-    const decisions = decideRetention(backups, options);
-    const held = new Map<string, string>();
-    await forEachParallel(
-      () => decisions.filter(({ keep }) => !keep),
-      async ({ point }, signal) => {
-        const hold = await remover.findHold(point.key, { signal });
-        if (hold !== undefined) held.set(point.key, hold);
-      },
-      { limit: REMOVALS_AT_ONCE, signal },
-    );
-    if (held.size === 0) return decisions;
-    const known = backups.map((one) => {
-      const reason = held.get(one.key);
-      return reason === undefined ? one : { ...one, holds: [...one.holds, { protection: "locked" as const, reason }] };
-    });
-    return decideRetention(known, options);
   }
 
   /**
@@ -475,85 +394,8 @@ class Expiry {
       reasons,
     };
   }
-
-  /** By the store's clock, which is that of the moments it is compared with. */
-  #now(): Date {
-    return new Date(this.#context.now().getTime() + (this.#context.repository.store.clockSkewMs ?? 0));
-  }
-}
-
-/**
- * A manifest's name has its moment and its run. One that lies in two folders may be one file, as where one folder is a
- * symbolic link to the other: what goes in one would go in both. Not where they are of two tasks: these run in one run,
- * and each has a date of its own, by its time zone.
- *
- * @throws ArchiveError where one does.
- */
-function requireOnce(backups: readonly HeldBackup[]): void {
-  const folders = new Map<string, string>();
-  for (const { key, folder, task } of backups) {
-    const { name } = splitKey(key);
-    if (name === MANIFEST_NAME) continue;
-    const backup = JSON.stringify([name, task]);
-    const other = folders.get(backup);
-    if (other === undefined) folders.set(backup, folder);
-    else {
-      const problem = `"${other}" and "${folder}" hold one backup, "${name}": one may be a link to the other`;
-      throw new ArchiveError(problem, { key, expected: "one folder", found: "two" });
-    }
-  }
-}
-
-/**
- * What builds on another one before that one, else in the given order: at a kill, or where one turns out to be pinned,
- * none may have lost what it needs. By their times alone it would, where a clock was set back.
- *
- * @param going The newest first.
- */
-function childrenFirst<Decision extends RetentionDecision<HeldBackup>>(going: readonly Decision[]): Decision[] {
-  const byKey = new Map(going.map((decision) => [decision.point.key, decision]));
-  const parentsFirst = new Set<Decision>();
-  for (const decision of going.toReversed()) {
-    const line: Decision[] = [];
-    for (
-      let one: Decision | undefined = decision;
-      one !== undefined && !parentsFirst.has(one) && !line.includes(one);
-    ) {
-      line.push(one);
-      one = one.point.parent === undefined ? undefined : byKey.get(one.point.parent);
-    }
-    for (const one of line.toReversed()) parentsFirst.add(one);
-  }
-  return [...parentsFirst].toReversed();
-}
-
-/** A `manifest.json` may have become that of another run. */
-function identify({ run, key }: HeldBackup): string {
-  return `${run} ${key}`;
-}
-
-function identifyEntry({ run, manifestKey }: CatalogKey): string {
-  return `${run} ${manifestKey}`;
-}
-
-function findLostEntries(
-  { entries }: DatabaseHoldings,
-  backups: readonly HeldBackup[],
-  now: Date,
-): LeftoverObject[] {
-  const there = new Set(backups.map(identify));
-  const before = now.getTime() - YOUNGEST_MS;
-  return entries.filter((entry) => !there.has(identifyEntry(entry)) && entry.finishedAt.getTime() < before)
-    .map(({ key }) => ({ key, sizeBytes: 0 }));
 }
 
 function bytesOf(objects: readonly LeftoverObject[]): number {
   return objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-}
-
-/** The chunks of a backup that none of the others in its folder names. */
-function chunksOnlyOf({ folder, chunks }: HeldBackup, others: readonly HeldBackup[]): LeftoverObject[] {
-  const needed = new Set(others.flatMap((other) => [...other.chunks.keys()]));
-  return [...chunks].filter(([name]) => !needed.has(name))
-    .map(([name, sizeBytes]) => ({ key: joinKey(folder, name), sizeBytes }));
 }

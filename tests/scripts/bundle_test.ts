@@ -11,6 +11,9 @@ Deno.test("bundle() makes the code small, and leaves errors their names", async 
   const program = `const { UsageError } = await import("${library}"); console.log(new UsageError("x").name);`;
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["eval", program] }).output();
   assertEquals(new TextDecoder().decode(stdout), "UsageError\n");
+  const { size: small } = await Deno.stat(await bundle(`${folder}/program`, { splitting: false }));
+  const { size: readable } = await Deno.stat(await bundle(`${folder}/program`, { splitting: false, minify: false }));
+  assert(small < readable * 0.7, `${small} of ${readable} bytes`);
   await Deno.remove(folder, { recursive: true });
 });
 

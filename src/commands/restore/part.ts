@@ -6,6 +6,7 @@ import type { Archive } from "../../archive/archive.ts";
 import { noDocuments } from "../../archive/documents.ts";
 import { isDeleted, walkDocuments } from "../../archive/walk.ts";
 import { UsageError } from "../../errors.ts";
+import { mustNameSome } from "../../task/pattern.ts";
 import { restoreAsNew } from "./as_new.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
@@ -20,10 +21,18 @@ export function isPart({ ids, designs }: RestoreRequest): boolean {
 }
 
 /**
- * Restores a part.
+ * Refuses a request for new revisions that names no documents. The command line says so in its own words before it comes
+ * to this.
  *
- * @throws UsageError when the request contradicts itself; otherwise as a whole restore does.
+ * @throws UsageError
  */
+export function mustNameDocuments({ ids, asNewRevision }: Pick<RestoreRequest, "ids" | "asNewRevision">): void {
+  mustNameSome(ids, "ids");
+  if (ids !== undefined || asNewRevision !== true) return;
+  throw new UsageError('"asNewRevision" goes with "ids"', { hint: "Name in ids the documents to restore so" });
+}
+
+/** Restores a part. @throws As a whole restore does. */
 export async function restorePart(
   context: BegunRestore,
   { archive, target }: { archive: Archive; target: RestoreTarget },
@@ -31,11 +40,6 @@ export async function restorePart(
 ): Promise<RestoreReport> {
   const { couch, database, signal } = context;
   const { ids, designs = false, asNewRevision = false, dryRun = false } = request;
-  if (asNewRevision && ids === undefined) {
-    throw new UsageError("Only documents that are named by --id can be restored as new revisions", {
-      hint: "restore <db> <path> --id ID --as-new-revision",
-    });
-  }
   const named = ids === undefined ? undefined : new Set(ids);
   const isWanted = (id: string) => named?.has(id) === true || (designs && isDesign({ id }));
   const options = { intoExisting: true };

@@ -7,10 +7,9 @@ import type { Archive } from "../../archive/archive.ts";
 import { CopyCounts } from "../../couchdb/copy_counts.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
-import { mustNameSome } from "../../task/pattern.ts";
 import type { BegunRestore, OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
-import { isPart, restorePart } from "./part.ts";
+import { isPart, mustNameDocuments, restorePart } from "./part.ts";
 import { previewRestore } from "./preview.ts";
 import { reportRestore, type RestoreReport } from "./report.ts";
 import { isCounted, logFor, openSource } from "./source.ts";
@@ -29,7 +28,7 @@ export async function restore(context: RestoreContext, request: RestoreRequest):
 
 /** As {@linkcode restore}, where something is known of the database already. @throws As it does. */
 export async function restoreOneOfMany(context: OneOfMany, request: RestoreRequest): Promise<RestoreReport> {
-  mustNameSome(request.ids, "ids");
+  mustNameDocuments(request);
   const { progress, now } = context;
   const database = decodeDatabase(request.database);
   const log = context.log.with({ database });

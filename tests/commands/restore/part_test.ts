@@ -106,6 +106,22 @@ Deno.test("restore --id --as-new-revision puts the backup's content on top, of d
   }
 });
 
+Deno.test("Session.restore() refuses asNewRevision without ids, and restores nothing in its place", async () => {
+  await using setup = await withBackup();
+  const session = await setup.open();
+  for (const more of [{}, { designs: true }]) {
+    const request = {
+      database: "copy",
+      path: `latest/${encodeURIComponent(setup.name)}`,
+      asNewRevision: true,
+      ...more,
+    };
+    const { hint } = await assertRejects(() => session.restore(request), UsageError, '"asNewRevision" goes with "ids"');
+    assertEquals(hint, "Name in ids the documents to restore so");
+  }
+  assertEquals(setup.server.databases.has("copy"), false);
+});
+
 Deno.test("restore --as-new-revision asks once with a login that is refused, and goes on past a document that is too large", async () => {
   await using setup = await withBackup();
   const restore = async (ids: string[]) =>
@@ -158,11 +174,6 @@ Deno.test("restore --as-new-revision refuses a document that is deleted in the b
     EXIT.partial,
     ["d00001"],
   ]);
-  await assertRejects(
-    () => session.restore({ database: name, path: "latest", designs: true, asNewRevision: true }),
-    UsageError,
-    "named by --id",
-  );
 });
 
 Deno.test("restore --designs brings back the design documents alone", async () => {

@@ -191,10 +191,10 @@ Deno.test("the packages for signatures, XML and schemas stay where outside data 
   const homes: [name: string, home: RegExp][] = [
     ["aws4fetch", /^src\/(store|aws)\//],
     ["fast-xml-parser", /^src\/store\//],
-    // Where data from outside enters: what a user wrote, what lies in a store, what AWS answers.
     // One door: what is sealed and opened goes through it.
     ["age-encryption", /^src\/codec\//],
     ["@scure/base", /^src\/codec\//],
+    // Where data from outside enters: what a user wrote, what lies in a store, what AWS answers.
     ["zod", /^(src\/(archive|config|schedule|store|aws)\/|lambda\/)/],
   ];
   for (const [name, home] of homes) {

@@ -153,12 +153,12 @@ export async function openArchive(place: ArchivePlace, options: StoreCallOptions
     damagedManifests: [],
     leftovers: [],
   };
-  const folderOf: OpenFolder = { archive, state, options };
-  if (place.object === undefined) await readOrigin(folderOf);
-  else await readOriginOf(place.object, folderOf);
+  const opened: OpenFolder = { archive, state, options };
+  if (place.object === undefined) await readOrigin(opened);
+  else await readOriginOf(place.object, opened);
   if (place.object !== undefined) return narrowTo(place.object, archive, state.objects);
-  if (archive.origin === undefined) await listChunks(folderOf);
-  else await compareWithListing(folderOf);
+  if (archive.origin === undefined) await listChunks(opened);
+  else await compareWithListing(opened);
   if (state.objects.size === 0 || (archive.kind === "unlisted" && isEmpty(archive))) throw nothingThere(archive);
   return archive;
 }

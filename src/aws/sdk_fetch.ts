@@ -45,7 +45,8 @@ export class NoAnswer extends Error {
     { cause, hint, isUnreachable }: { cause: unknown; hint: string; isUnreachable: boolean },
   ) {
     super(message, { cause });
-    [this.hint, this.isUnreachable] = [hint, isUnreachable];
+    this.hint = hint;
+    this.isUnreachable = isUnreachable;
   }
 }
 
@@ -85,6 +86,8 @@ export class SdkFetch {
       throw this.failure;
     }
   }
+
+  // The SDK asks every handler for these two; here there is nothing to set.
 
   updateHttpClientConfig(): void {}
 

@@ -1,5 +1,5 @@
 /** `couchdb-backup completions bash|zsh|fish`: completions for the shell, made from the commands' own flags. */
-import { UsageError } from "../errors.ts";
+import { EXIT, UsageError } from "../errors.ts";
 import { type Command, type Flag, flagsOf, operandsOf } from "./command.ts";
 import type { DescribedCommand } from "./commands.ts";
 
@@ -38,7 +38,7 @@ export function completionsCommand(all: () => Promise<DescribedCommand[]>): Comm
       const commands = await all();
       const text = shell === "bash" ? forBash(commands) : shell === "zsh" ? forZsh(commands) : forFish(commands);
       call.shell.stdout.write(text);
-      return 0;
+      return EXIT.ok;
     },
   };
 }

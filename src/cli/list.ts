@@ -1,5 +1,5 @@
 /** `couchdb-backup list [databases|backups]`: what there is in CouchDB and in the store. */
-import { UsageError } from "../errors.ts";
+import { EXIT, UsageError } from "../errors.ts";
 import type { Repository } from "../archive/repository.ts";
 import type { BackupList, ListedBackup } from "../commands/list.ts";
 import type { Size, SizesReport } from "../commands/sizes.ts";
@@ -108,7 +108,7 @@ export const command: Command = {
         const columns = stdout.isTerminal ? stdout.columns() : undefined;
         call.print(list, () => describeBackups(list, { columns, filters, repository: session.repository }));
       }
-      return 0;
+      return EXIT.ok;
     });
   },
 };

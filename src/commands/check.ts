@@ -93,8 +93,8 @@ export async function checkSetup(context: CheckContext): Promise<CheckReport> {
     else context.log.error("check fails", { check, detail, hint });
     return ok;
   };
-  const isCouchThere = await checkCouch(context, attempt);
-  await checkStore(context, attempt);
+  const isCouchThere = await tryCouch(context, attempt);
+  await tryStore(context, attempt);
   const couch = isCouchThere ? context.couch : undefined;
   for (const { check, run } of context.probes) await attempt(check, () => run(context.signal, couch));
   return { ok: checks.every(({ ok }) => ok), checks };
@@ -142,7 +142,7 @@ export class CheckFailure extends ProgramError {
 }
 
 /** @returns Whether it answers, and lets the login see what there is. */
-async function checkCouch(context: CheckContext, attempt: Attempt): Promise<boolean> {
+async function tryCouch(context: CheckContext, attempt: Attempt): Promise<boolean> {
   const { couch, log, repository: { store }, tasks = [], now, signal } = context;
   let clock: Date | undefined;
   const isThere = await attempt("couchdb", async () => {
@@ -261,7 +261,7 @@ function describeSelections(selections: readonly TaskSelection[], others: readon
   };
 }
 
-async function checkStore(context: CheckContext, attempt: Attempt): Promise<void> {
+async function tryStore(context: CheckContext, attempt: Attempt): Promise<void> {
   const { repository, now, signal, isScheduled } = context;
   const { store, runsFolder: folder } = repository;
   const key = joinKey(folder, PROBE_NAME);

@@ -4,6 +4,13 @@ import { FeedTail, KnownRows, makeOverlap, type OverlapRow } from "../../src/arc
 
 const ONE = { q: 1, partitioned: false };
 
+/** What version 0.2.0 has stored of the rows at the end of a feed. */
+const STORED = {
+  since: "7-x",
+  salt: "wn4QorWGpvFSwvNC",
+  hashes: ["pxmZmhr-9sXSmvksPROUl5", "dfD6Oon5oRdApdzwNy3A57"],
+};
+
 /** Rows `from` to `to`, of which each `every`-th has its position. */
 function rows(from: number, to: number, every = 10): OverlapRow[] {
   return Array.from({ length: to - from }, (_, at) => {
@@ -60,6 +67,56 @@ Deno.test("FeedTail goes by the positions within an answer without a limit", () 
   tail.add(rows(4000, 8000, 1000), undefined);
   tail.add(rows(8000, 8500, 1000), "8500");
   assertEquals([tail.rows?.since, tail.rows?.rows.length], ["8000", 500]);
+});
+
+Deno.test("FeedTail keeps a row of each range of a partitioned database, where all of a partition is in one range", () => {
+  const ranges = { q: 2, partitioned: true };
+  const listed = (ids: string[]) =>
+    ids.map((id, at) => ({ id, revs: ["1-a"], position: at % 10 === 9 ? `${at + 1}` : undefined }));
+  const many = (partition: string, count: number) => Array.from({ length: count }, (_, n) => `${partition}:${n}`);
+  const tailOf = (ids: string[]) => {
+    const tail = new FeedTail({ ranges, since: "0", isWhole: true });
+    tail.add(listed(ids), `${ids.length}`);
+    return tail.rows!.rows.map(({ id }) => id);
+  };
+  // Two partitions that CouchDB keeps in different ranges: the last row of the one lies 600 rows before the end.
+  const found = tailOf([...many("a", 300), ...many("b", 600)]);
+  assert(found.includes("a:299") && found.length <= 610, `${found.length} rows`);
+  // A design document belongs to no partition: its whole id says in which range it is, here in that of "a".
+  const short = tailOf([...many("a", 300), ...many("b", 300), "_design/b", ...many("b", 100)]);
+  assert(short.includes("_design/b") && short.length <= 110, `${short.length} rows`);
+});
+
+Deno.test("FeedTail gives the same rows in whatever pieces they come, though it keeps only the last of them", () => {
+  let state = 5;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 8) % below;
+  };
+  for (let round = 0; round < 100; round++) {
+    const ranges = { q: [1, 2, 8][random(3)]!, partitioned: false };
+    const every = 1 + random([10, 700, 3000][random(3)]!);
+    const all = rows(0, random(6000), every);
+    const isWhole = random(2) === 0;
+    const [inPieces, atOnce] = [0, 1].map(() => new FeedTail({ ranges, since: "0", isWhole })) as [FeedTail, FeedTail];
+    const longest = 1 + random(1500);
+    // Pieces of one answer without a limit, whose last row may have a position.
+    for (let from = 0, end = 0; from < all.length; from = end) {
+      end = from + 1 + random(longest);
+      inPieces.add(all.slice(from, end), end < all.length ? undefined : "end");
+    }
+    if (all.length > 0) atOnce.add(all, "end");
+    const [found, expected] = [inPieces.rows, atOnce.rows];
+    assertEquals([found?.since, found?.rows.length], [expected?.since, expected?.rows.length], `round ${round}`);
+    assertEquals(found?.rows[0], expected?.rows[0]);
+  }
+});
+
+Deno.test("KnownRows knows the rows of a manifest that an earlier version has stored", () => {
+  const known = new KnownRows(STORED);
+  assertEquals(known.look({ id: "документ 1", revs: ["2-b", "1-c"] }), "known");
+  assertEquals(known.look({ id: "plain", revs: ["1-967a00dff5e02add41819138abb3284d"] }), "known");
+  assertEquals([known.size, known.unseen], [2, 0]);
 });
 
 Deno.test("KnownRows tells what is known from what was changed, in whatever order revisions come, and what is missing", () => {

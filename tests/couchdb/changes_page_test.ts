@@ -39,6 +39,8 @@ const OTHERS = {
   "members that nobody knows": REAL.replace('"deleted":true', '"deleted":true,"more":1'),
   "deleted: false": REAL.replace('"deleted":true', '"deleted":false'),
   "white space": JSON.stringify(JSON.parse(REAL), null, 2),
+  "no word of what follows": REAL.replace(',"pending":1', ""),
+  "null for what follows": REAL.replace('"pending":1', '"pending":null'),
 };
 
 Deno.test("parseChangesPage() reads whatever is a page as JSON.parse would", () => {
@@ -58,6 +60,13 @@ Deno.test("parseChangesPage() takes no page for one that is cut anywhere, or lac
     const text of ['{"results":[],"pending":0}', '{"last_seq":"1"}', '{"results":[{"id":"a"}],"last_seq":"1"}', "[]"]
   ) {
     assertThrows(() => parseChangesPage(encoder.encode(text), "db"), CouchError);
+  }
+  // What is no number of rows would be the end of the feed, or none.
+  for (const pending of ["1.5", "-1", '"1"', "true", "1e300", "[]"]) {
+    for (const text of [REAL, OTHERS["white space"]]) {
+      const wrong = text.replace(/"pending": ?1/, `"pending":${pending}`);
+      assertThrows(() => parseChangesPage(encoder.encode(wrong), "db"), CouchError, "pending", pending);
+    }
   }
 });
 

@@ -321,6 +321,24 @@ Deno.test("decideRetention() says why each stays", () => {
     ["the backup of 2026-11-20T03:00:00.000Z needs it"],
     ["no rule keeps it"],
   ]);
+  const others = [
+    point("2036-01-01"),
+    point("2026-11-20", { isDamaged: true }),
+    point("2026-11-19"),
+    point("2026-11-18", { isWhole: false }),
+  ];
+  const policies = new Map([["t", policy({ keepYearly: 2 })]]);
+  assertEquals(decideRetention(others, { policies, now: NOW }).map(({ reasons }) => reasons), [
+    ["it is of the future: look at the clocks", "younger than a day"],
+    ["the newest of its database", "keep_yearly: 2026", "it was found damaged"],
+    ["keep_yearly: the oldest"],
+    ["it lacks something, so that it counts for no rule"],
+  ]);
+  const policyOfOne = new Map([["t", policy({ keepLast: 1 })]]);
+  assertEquals(decideRetention(others, { policies: policyOfOne, now: NOW })[2]!.reasons, [
+    "the newest of its database, as others were found damaged",
+    "keep_last, as others were found damaged",
+  ]);
 });
 
 Deno.test("decideRetention() never lets go a parent of what it keeps, nor the newest, whatever the rules", () => {

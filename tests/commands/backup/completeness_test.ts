@@ -8,6 +8,8 @@ import {
 } from "../../../src/commands/backup/completeness.ts";
 import type { Run } from "../../../src/commands/backup/context.ts";
 import type { DatabaseInfo } from "../../../src/couchdb/info.ts";
+import type { KnownRows } from "../../../src/archive/overlap.ts";
+import { FullNeeded, MISCOUNTED, SET_BACK } from "../../../src/commands/backup/doubt.ts";
 import type { Listing } from "../../../src/commands/backup/listing.ts";
 import { CouchError } from "../../../src/errors.ts";
 import { Turns } from "../../../src/commands/backup/turns.ts";
@@ -34,6 +36,15 @@ function shortListing(
     /** What the feed shows as deleted, where it is asked to tell, and what CouchDB answers when asked for its ids. */
     shownDeleted?: string[];
     newest?: Record<string, { rev: string; deleted: boolean }>;
+    /** Whether CouchDB was asked for its counts a moment ago, and what it says of purges; none were known of. */
+    isFresh?: boolean;
+    purge_seq?: string;
+    /** How many rows follow the end of the listing. */
+    pending?: number;
+    /** Of an increment: how many documents the backup before has, and of how many no row has come. */
+    before?: { documents: number; unseen: number };
+    /** Whether a node of the cluster was behind while the listing was made; it no longer is. */
+    wasBehind?: boolean;
     patience?: Patience;
     turns?: Pick<Turns, "take" | "pause" | "lostMs">;
   },
@@ -61,24 +72,28 @@ function shortListing(
   };
   const log = new RecordedLog();
   const signal = new AbortController().signal;
+  let looks = 0;
+  const { isFresh = false, purge_seq = "0-a", pending = 0, before, wasBehind = false } = others;
   const counts = {
     expected,
     live: counted,
-    info: { purge_seq: "0-a", n, doc_del_count: deleted },
-    isFresh: false,
+    info: { purge_seq, n, doc_del_count: deleted },
+    isFresh,
     hasCopies,
-    look: () => Promise.resolve(),
+    look: () => Promise.resolve(void looks++),
+    noteListed() {},
   };
   const asked: (readonly string[])[] = [];
   const couch = {
-    changes: () => Promise.resolve({ rows: [], pending: 0 }),
+    changes: () => Promise.resolve({ rows: [], pending }),
     newestRevisions(_database: string, ids: readonly string[]) {
       asked.push(ids);
       const { newest = {} } = others;
       return Promise.resolve(new Map(ids.flatMap((id) => newest[id] === undefined ? [] : [[id, newest[id]]])));
     },
   };
-  const cluster = { look: () => Promise.resolve(undefined), wasUnsettledSince: () => false };
+  const settled = () => Promise.resolve(undefined);
+  const cluster = { look: settled, untilSettled: settled, wasUnsettledSince: () => wasBehind };
   const { patience = { patienceMs: 0, firstWaitMs: 0.1 }, turns } = others;
   const run = { log, signal, stop: signal, patience, couch, cluster } as unknown as Run;
   const completeness = new Completeness(run, {
@@ -89,8 +104,9 @@ function shortListing(
     resume: "…",
     purges: 0,
     turns: turns as Turns ?? new Turns({ idle() {}, back: () => Promise.resolve(), closed: signal }, run),
+    before: before && { documents: before.documents, known: { unseen: before.unseen } as KnownRows },
   });
-  return { completeness, log, listing, asked };
+  return { completeness, log, listing, asked, looks: () => looks };
 }
 
 Deno.test("Completeness has all listed once more before it says that a document is missing, where the filter may have erred", async () => {
@@ -154,6 +170,66 @@ Deno.test("Completeness has fetched what a copy shows as deleted and others have
   // One of which CouchDB does not tell may live.
   const { completeness } = shortListing({ ...wrong, shownDeleted: ["untold"], newest });
   await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, said);
+  // However many deleted ones are asked for behind the one that lives: that has yet to be fetched.
+  const others = Array.from({ length: 2000 }, (_, at) => `x${at}`);
+  const gone = Object.fromEntries(others.map((id) => [id, newest.gone]));
+  const many = shortListing({ ...wrong, shownDeleted: ["lives", ...others], newest: { ...newest, ...gone } });
+  await assertRejects(() => many.completeness.await(() => Promise.resolve()), IncompleteError, said);
+  assertEquals([many.completeness.miscount, many.listing.taken], [undefined, ["lives"]]);
+});
+
+Deno.test("Completeness takes documents that were written behind the listing's end for no missing ones", async () => {
+  const more = { mayBeMore: false, again: 699, expected: 699, counted: 701 };
+  const { completeness, log } = shortListing({ ...more, pending: 2 });
+  await completeness.await(() => Promise.resolve());
+  assertEquals([completeness.miscount, log.lines], [undefined, []]);
+});
+
+Deno.test("Completeness does not ask again a CouchDB that has just counted what was listed, unless that falls short or documents were purged", async () => {
+  const all = { mayBeMore: false, again: 699, isFresh: true };
+  const { completeness, looks } = shortListing({ ...all, expected: 699 });
+  await completeness.await(() => Promise.resolve());
+  assertEquals(looks(), 0);
+  for (const other of [{ expected: 700 }, { expected: 699, counted: 700, live: 700 }]) {
+    const { completeness } = shortListing({ ...all, ...other });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), IncompleteError, "of 700");
+  }
+  const purged = shortListing({ ...all, expected: 699, purge_seq: "1-a" });
+  await purged.completeness.await(() => Promise.resolve());
+  assertEquals(purged.log.lines.map(({ fields }) => fields.shortfall), [
+    "documents were purged meanwhile: counting again",
+  ]);
+});
+
+Deno.test("Completeness lists all again where a node was behind while it listed, though it no longer is", async () => {
+  for (const wasBehind of [false, true]) {
+    const { completeness } = shortListing({ mayBeMore: false, again: 699, expected: 699, hasCopies: true, wasBehind });
+    let stored = 0;
+    await completeness.await(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      stored++;
+    });
+    // What came behind the end, and what is found by listing all once more.
+    assertEquals(stored, wasBehind ? 2 : 0);
+  }
+});
+
+Deno.test("Completeness of an increment wants a row for each document made since, and for each row that was there", async () => {
+  const increment = { mayBeMore: false, again: 699, expected: 1699 };
+  const whole = shortListing({ ...increment, before: { documents: 1000, unseen: 0 } });
+  await whole.completeness.await(() => Promise.resolve());
+  const cases = [
+    { documents: 999, unseen: 0, hasCopies: true, error: IncompleteError, said: "700 were made since the last backup" },
+    { documents: 999, unseen: 0, hasCopies: false, error: FullNeeded, said: MISCOUNTED },
+    { documents: 1000, unseen: 1, hasCopies: true, error: FullNeeded, said: SET_BACK },
+    { documents: 1000, unseen: 1, hasCopies: false, error: FullNeeded, said: SET_BACK },
+  ];
+  for (const { hasCopies, error, said, ...before } of cases) {
+    const { completeness, listing } = shortListing({ ...increment, hasCopies, before });
+    await assertRejects(() => completeness.await(() => Promise.resolve()), error, said);
+    // Not before all of it was listed once more.
+    assertEquals(listing.recounted?.ids, 699);
+  }
 });
 
 /** The counts of a database with three copies of each of two ranges, and what its copies will answer. */
@@ -179,6 +255,49 @@ Deno.test("DocumentCounts.look() does not expect fewer documents because copies 
   assertEquals([counts.expected, counts.info.purge_seq], [95, "6-z"]);
 });
 
+Deno.test("DocumentCounts.look() goes by the copies that count the most, asks as many as there are, and forgets nothing", async () => {
+  const signal = new AbortController().signal;
+  const answers = [100, 90, 120, 95, 80, 130, 70, 60, 60, 60].map((documents) => infoOf(documents, "5-x"));
+  const counts = countsOfCopies(answers);
+  assertEquals([counts.expected, counts.hasCopies], [100, true]);
+  await counts.look({ signal });
+  assertEquals([counts.expected, counts.live, answers.length], [130, 130, 3]);
+  await counts.look({ signal, questions: 2 });
+  assertEquals([counts.expected, counts.live, answers.length], [130, 60, 1]);
+});
+
+Deno.test("DocumentCounts.look() takes a database for another one only where CouchDB tells when both were made", async () => {
+  const signal = new AbortController().signal;
+  const lookWith = async (first: Partial<DatabaseInfo>, second: Partial<DatabaseInfo>) => {
+    const answers = [first, ...Array.from({ length: 6 }, () => second)].map((one) => ({ ...infoOf(9, "0-a"), ...one }));
+    await countsOfCopies(answers).look({ signal });
+  };
+  await assertRejects(() => lookWith({}, { instance_start_time: "2" }), FullNeeded, "deleted and created again");
+  // Nodes that are not yet upgraded tell none, and 1.x tells when the server was started.
+  await lookWith({}, { instance_start_time: null });
+  await lookWith({ instance_start_time: null }, { instance_start_time: "2" });
+  await lookWith({ q: null }, { q: null, instance_start_time: "2" });
+});
+
+Deno.test("DocumentCounts.lookBeforePage() asks again unless a single copy has told a moment ago", async () => {
+  const signal = new AbortController().signal;
+  let asked = 0;
+  let freshMs = 0;
+  const ask = () => Promise.resolve((asked++, infoOf(100, "5-x")));
+  const infos = { now: ask, isFresh: (at: number) => performance.now() - at < freshMs };
+  for (const { n, expected } of [{ n: 1, expected: [1, 1, 2] }, { n: 3, expected: [6, 12, 18] }]) {
+    const run = { couch: { databaseInfo: ask }, infos } as unknown as Run;
+    const counts = new DocumentCounts(run, "db", { info: { ...infoOf(100, "5-x"), n }, askedAtMs: -1e9 });
+    asked = 0;
+    const found: number[] = [];
+    for (freshMs of [60_000, 60_000, 0]) {
+      await counts.lookBeforePage({ signal });
+      found.push(asked);
+    }
+    assertEquals(found, expected, `${n} copies`);
+  }
+});
+
 Deno.test("DocumentCounts.look() asks once where the login is refused, however many copies there are", async () => {
   const refused = new CouchError("Cannot read: 401", { error: "unauthorized", status: 401 });
   let asked = 0;
@@ -196,6 +315,7 @@ Deno.test("isPurgedSince() goes by a larger number where there are copies, and b
   assertEquals([since(5, "5-a", false), since(5, "4-a", false), since(5, "6-a", false)], [false, true, true]);
   for (const hasCopies of [true, false]) {
     assertEquals([since(undefined, null, hasCopies), since(5, null, hasCopies)], [false, true]);
+    assertEquals(since(undefined, "5-a", hasCopies), true);
   }
 });
 

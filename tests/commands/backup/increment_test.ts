@@ -159,6 +159,46 @@ Deno.test("backup() leaves a document deleted that was deleted while the full ba
   await place.expectExact(ids.slice(0, 20));
 });
 
+/** What happens to a database while an increment of it is made, so that all is saved in its place. */
+const MEANWHILE: { what: string; because: RegExp; happens(place: Increments, ids: string[]): void | Promise<void> }[] =
+  [
+    {
+      what: "is purged of a document",
+      because: /purged/,
+      async happens({ fake, database }, ids) {
+        const rev = JSON.parse(database.winnerText(ids[150]!)!)._rev;
+        await couchOk(fake, "POST /db/_purge", { [ids[150]!]: [rev] });
+      },
+    },
+    {
+      what: "is deleted and made anew with as many documents",
+      because: /deleted and created again/,
+      async happens({ fake }, ids) {
+        await couchOk(fake, "DELETE /db");
+        await couchOk(fake, "PUT /db");
+        const anew = fake.databases.get("db")!;
+        anew.properties.createdAt += 7;
+        edit(anew, ...ids.map((_id) => ({ _id, anew: true })));
+      },
+    },
+  ];
+for (const { what, because, happens } of MEANWHILE) {
+  Deno.test(`backup() of a database that ${what} while an increment is made saves all, just as it is then`, async () => {
+    await using place = await Increments.start();
+    const ids = fill(place.database, 300);
+    await place.expectRun({ kind: "full" });
+    edit(place.database, ...ids.slice(0, 20).map((_id) => ({ _id, changed: true })));
+    let isFirst = true;
+    place.fake.onRequest(async ({ endpoint }) => {
+      if (endpoint !== "_bulk_get" || !isFirst) return;
+      isFirst = false;
+      await happens(place, ids);
+    });
+    await place.expectRun({ kind: "full", because }, { day: 4 });
+    await place.expectExact();
+  });
+}
+
 /**
  * What makes a chain end, what its next backup says of that, and whether the documents are then those that there are.
  */

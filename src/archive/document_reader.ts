@@ -132,6 +132,8 @@ export class DocumentReader {
   /** Looks for the id of a large document that has it far behind. */
   #lateId: TextMemberScanner<"_id"> | undefined;
   #largeId: string | undefined;
+  /** Whether the large document that ended last is the mark of a deletion. */
+  #isLargeDeleted = false;
   #forms: AttachmentForms | undefined;
 
   constructor(source: AsyncIterable<Uint8Array>, options: DocumentReaderOptions = {}) {
@@ -163,7 +165,11 @@ export class DocumentReader {
           this.#decide(identity.id);
           if (!this.#passesOver) {
             const stream = this.#streamInHand();
-            yield { ...identity, ordinal: this.#ordinal, stream };
+            const isDeleted = async () => {
+              while (await this.#nextOfLarge() !== undefined);
+              return this.#isLargeDeleted;
+            };
+            yield { ...identity, ordinal: this.#ordinal, stream, isDeleted };
             // Waits for a piece that is just being taken. What is left of the document is passed over below.
             await stream.return(undefined);
           }
@@ -557,6 +563,7 @@ export class DocumentReader {
       if (this.#from < 0) return undefined;
       if (this.#scanner.next() !== Found.DocumentEnd) return this.#ofLarge(this.#piece);
       this.#from = -1;
+      this.#isLargeDeleted = this.#scanner.isDeleted;
       const bytes = this.#ofLarge(this.#piece.subarray(0, this.#scanner.position));
       if (this.#lateId !== undefined && this.#lateId.found._id === undefined) throw this.#withoutId();
       const id = this.#lateId?.found._id ?? this.#largeId;

@@ -27,6 +27,8 @@ export interface LargeDocument extends DocumentIdentity {
   ordinal: number;
   /** All its bytes, once. */
   stream: AsyncIterable<Uint8Array>;
+  /** Whether it is the mark of a deletion: what is left of it is read for that, as CouchDB says so behind its content. */
+  isDeleted: () => Promise<boolean>;
 }
 
 /** How much there is of documents. */

@@ -3,6 +3,7 @@
  * backup of its chain, comes once and in its latest state. In: an archive that was found whole. Out: documents as raw
  * bytes. Restore has a walk of its own, for it writes in batches; everybody else reads through here.
  */
+import { Buffer } from "node:buffer";
 import { memberSpans } from "../json/spans.ts";
 import { BACKSLASH } from "../json/bytes.ts";
 import { readTextMembers } from "../json/members.ts";
@@ -82,8 +83,8 @@ async function findWinners(
   for await (const item of checked.read({ passOver: isPassedOver, signal })) {
     for (const document of isLarge(item) ? [item] : item) {
       const { id = "" } = document;
-      const rev = revisionOf(document);
-      if (rev === undefined || isDeleted(document)) continue;
+      const { rev, deleted } = await leafOf(document);
+      if (rev === "" || deleted) continue;
       const best = winners.get(id);
       if (best === undefined || compareRevisions(rev, best) > 0) winners.set(id, rev);
     }
@@ -97,9 +98,14 @@ export function revisionOf(document: WalkedDocument): string | undefined {
   return readUsualRevision(document.bytes) ?? readTextMembers(document.bytes, ["_rev"])._rev;
 }
 
-/** Whether a leaf revision is the mark of a deletion. One that is too large to be held is taken for none. */
-export function isDeleted(document: WalkedDocument): boolean {
-  if (!("bytes" in document)) return false;
+/** What has to be known of a leaf revision. Of one that streams by what is left is read. */
+export async function leafOf(document: WalkedDocument): Promise<Leaf> {
+  const deleted = "bytes" in document ? isDeleted(document) : await document.isDeleted();
+  return { rev: revisionOf(document) ?? "", deleted };
+}
+
+/** Whether a leaf revision that is held whole is the mark of a deletion. */
+export function isDeleted(document: RawDocument): boolean {
   // Most documents have no name that begins so, and no escape that could hide one: then members are not taken apart.
   if (!mayBeDeleted(document.bytes)) return false;
   const member = memberSpans(document.bytes).find(({ name }) => name === "_deleted");
@@ -123,12 +129,18 @@ function mayBeDeleted(bytes: Uint8Array): boolean {
 
 /**
  * Orders revisions as CouchDB does to choose the winner among leaves that are alike deleted or not: by their number,
- * then by their hash. Positive where `a` wins.
+ * then by the bytes of their hash. Positive where `a` wins.
  */
 export function compareRevisions(a: string, b: string): number {
   const [left, right] = [a, b].map((rev) => Number(rev.slice(0, rev.indexOf("-"))));
   if (left !== right) return left! - right!;
-  return a === b ? 0 : a > b ? 1 : -1;
+  return Buffer.compare(hashBytes(a), hashBytes(b));
+}
+
+/** A hash of 32 hexadecimal digits is 16 bytes to CouchDB; one that a client has made up is its text. */
+function hashBytes(rev: string): Buffer {
+  const hash = rev.slice(rev.indexOf("-") + 1);
+  return Buffer.from(hash, /^[0-9a-f]{32}$/i.test(hash) ? "hex" : "utf8");
 }
 
 /** One leaf revision of a document, as far as it has to be known to choose among several. */

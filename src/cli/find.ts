@@ -44,8 +44,10 @@ export function describeFound({ database, id, states, problems }: FoundDocument)
     }  ${what}`;
   };
   const isKnown = states.some(({ rev }) => rev !== null);
+  // One that cannot be read may have it.
+  const unread = problems.length === 0 ? "" : "that can be read ";
   return [
-    ...isKnown ? states.map(describe) : [`No backup of "${database}" has the document "${id}"`],
+    ...isKnown ? states.map(describe) : [`No backup of "${database}" ${unread}has the document "${id}"`],
     ...problems.map(({ finished_at, problem }) =>
       `problem: ${finished_at === null ? "" : `${formatInstant(finished_at)}: `}${problem}`
     ),

@@ -243,7 +243,8 @@ async function readArchive(archive: Archive, visit: Visit, { signal }: { signal:
         [id, revs, isLive] = [next, [], false];
       }
       revs.push(revisionOf(document) ?? "");
-      isLive ||= !isDeleted(document);
+      // Not awaited for each of a million small ones.
+      isLive ||= !("bytes" in document ? isDeleted(document) : await document.isDeleted());
     }
   }
   if (id !== undefined && isLive) visit(id, joinLeaves(revs));

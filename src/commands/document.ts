@@ -15,8 +15,8 @@ import { LaterStates } from "../archive/later_states.ts";
 import { addParents } from "../archive/parents.ts";
 import type { Repository } from "../archive/repository.ts";
 import {
-  isDeleted,
   type Leaf,
+  leafOf,
   revisionOf,
   walkBlocks,
   walkDocuments,
@@ -106,7 +106,7 @@ export async function showDocument(context: PathContext, request: ShowRequest, s
 async function leavesOf(archive: Archive, options: WalkOptions): Promise<Leaf[]> {
   const leaves: Leaf[] = [];
   for await (const document of walkDocuments(archive, options)) {
-    leaves.push({ rev: revisionOf(document) ?? "", deleted: isDeleted(document) });
+    leaves.push(await leafOf(document));
   }
   return leaves;
 }
@@ -335,7 +335,7 @@ async function leavesInChunk(
   const checked = await CheckedChunk.open(place, { signal });
   for await (const item of checked.read({ passOver: (other) => other !== id, signal })) {
     for (const document of isLarge(item) ? [item] : item) {
-      if (document.id === id) leaves.push({ rev: revisionOf(document) ?? "", deleted: isDeleted(document) });
+      if (document.id === id) leaves.push(await leafOf(document));
     }
   }
   return leaves;

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { isDeleted, revisionOf } from "../../src/archive/walk.ts";
+import { compareRevisions, isDeleted, revisionOf } from "../../src/archive/walk.ts";
 import { readTextMembers } from "../../src/json/members.ts";
 import { memberSpans } from "../../src/json/spans.ts";
 
@@ -31,4 +31,26 @@ Deno.test("revisionOf() and isDeleted() find what taking all members apart finds
     const member = memberSpans(bytes).find(({ name }) => name === "_deleted");
     assertEquals(isDeleted(document), member !== undefined && bytes[member.valueFrom] === 0x74, text);
   }
+});
+
+Deno.test("compareRevisions() orders revisions as CouchDB chooses its winner", () => {
+  const digits = (first: string) => first.padEnd(32, "0");
+  // Of each pair CouchDB 3.5.0 shows the second one.
+  const pairs = [
+    ["9-f", "10-a"],
+    ["1-a", "1-b"],
+    [`1-${digits("9")}`, `1-${digits("a")}`],
+    ["1-abc", `1-${digits("967a")}`],
+    [`1-${digits("167a")}`, "1-abc"],
+    ["1-b", `1-${digits("62ff")}`],
+    ["1-ABC", "1-abc"],
+    [`1-${"0b".repeat(15)}0`, `1-${digits("ABCDEF")}`],
+    ["1-z", "1-ä"],
+    ["1-\uffff", "1-😀"],
+  ] as const;
+  for (const [loser, winner] of pairs) {
+    assertEquals(Math.sign(compareRevisions(winner, loser)), 1, `${loser} ${winner}`);
+    assertEquals(Math.sign(compareRevisions(loser, winner)), -1, `${loser} ${winner}`);
+  }
+  assertEquals(compareRevisions("1-a", "1-a"), 0);
 });

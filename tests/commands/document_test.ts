@@ -138,6 +138,42 @@ Deno.test("show takes the winner among conflicts, and another leaf by its revisi
   assertStringIncludes((await shown(session, name, "c", { rev: "2-b" })).text, '"v":"low"');
 });
 
+Deno.test("a mark of a deletion that is too large to be held is one to show, find, diff, export and restore", async () => {
+  await using setup = await setUpFleet(1, { tasks: "{all: {databases: [media], tombstones: true, timezone: UTC}}" });
+  const { server } = setup;
+  await couchOk(server, "PUT /media");
+  // What compresses well would come in one piece.
+  const words = Array.from({ length: 700_000 }, (_, index) => (Math.imul(index, 2654435761) >>> 0).toString(36));
+  const large = { _deleted: true, text: words.join(" ") };
+  const docs = [
+    { _id: "both", _rev: "2-a", v: "live" },
+    { _id: "both", _rev: "3-b", ...large },
+    { _id: "gone", _rev: "2-c", ...large },
+  ];
+  for (const document of docs) await couchOk(server, "POST /media/_bulk_docs", { new_edits: false, docs: [document] });
+  const session = await setup.open();
+  await session.backup();
+
+  assertEquals((await exported(session, "media", { winners: true })).map((line) => JSON.parse(line).v), ["live"]);
+  const { rev, leaves } = (await shown(session, "media", "both")).about;
+  assertEquals([rev, new Set(leaves)], [
+    "2-a",
+    new Set([{ rev: "2-a", deleted: false }, { rev: "3-b", deleted: true }]),
+  ]);
+  const [state] = (await session.find({ database: "media", id: "gone" })).states;
+  assertEquals([state?.rev, state?.deleted], ["2-c", true]);
+  assertEquals((await session.diff({ database: "media", from: "latest", to: "live" })).equal, true);
+  const { written_as_new, deleted } = await session.restore({
+    database: "copy",
+    path: "latest/media",
+    ids: ["both", "gone"],
+    asNewRevision: true,
+  });
+  assertEquals([written_as_new?.map(({ id, from }) => [id, from]), deleted], [[["both", "2-a"]], 0]);
+  const part = { database: "other", path: "latest/media", ids: ["both", "gone"], dryRun: true };
+  assertEquals((await session.restore(part)).deleted, 1);
+});
+
 Deno.test("find tells the states of a document over all backups", async () => {
   await using setup = await threeBackups();
   const session = await setup.open();

@@ -82,6 +82,8 @@ Deno.test("find names a backup that only its folder knows, and whose manifest is
   ]]);
   const nobodyKnowsWhen = { ...found, problems: [{ finished_at: null, problem: "It is damaged" }] };
   assertStringIncludes(describeFound(nobodyKnowsWhen), "problem: It is damaged");
+  const nothing = describeFound({ ...nobodyKnowsWhen, states: [] });
+  assertStringIncludes(nothing, 'No backup of "a" that can be read has the document "d00000"');
 });
 
 Deno.test("find and list end where the store refuses all of it", async () => {

@@ -4,7 +4,7 @@
  * In: a backup and ids. Out: what became of each.
  */
 import type { Archive } from "../../archive/archive.ts";
-import { isDeleted, type Leaf, revisionOf, walkDocuments, winnerOf } from "../../archive/walk.ts";
+import { type Leaf, leafOf, revisionOf, walkDocuments, winnerOf } from "../../archive/walk.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import { RequestBody } from "../../couchdb/request_body.ts";
 import { concat } from "../../concat.ts";
@@ -57,8 +57,7 @@ export async function restoreAsNew(
   const isWanted = (id: string) => wanted.has(id);
   for await (const document of walkDocuments(archive, { isWanted, signal })) {
     const id = document.id ?? "";
-    const leaf = { rev: revisionOf(document) ?? "", deleted: isDeleted(document) };
-    leaves.set(id, [...leaves.get(id) ?? [], leaf]);
+    leaves.set(id, [...leaves.get(id) ?? [], await leafOf(document)]);
   }
   const winners = new Map<string, string>();
   for (const id of wanted) {

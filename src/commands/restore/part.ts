@@ -4,7 +4,7 @@
  */
 import type { Archive } from "../../archive/archive.ts";
 import { noDocuments } from "../../archive/documents.ts";
-import { isDeleted, walkDocuments } from "../../archive/walk.ts";
+import { leafOf, walkDocuments } from "../../archive/walk.ts";
 import { UsageError } from "../../errors.ts";
 import { mustNameSome } from "../../task/pattern.ts";
 import { restoreAsNew } from "./as_new.ts";
@@ -82,7 +82,7 @@ async function look(archive: Archive, options: { isWanted: (id: string) => boole
     const id = document.id ?? "";
     ids.add(id);
     counts.leafRevisions++;
-    if (!isDeleted(document)) live.add(id);
+    if (!(await leafOf(document)).deleted) live.add(id);
   }
   counts.documents = ids.size;
   counts.deleted = ids.size - live.size;

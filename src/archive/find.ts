@@ -49,7 +49,7 @@ export async function findArchive(context: PathContext, path: string, database: 
   if (/^[a-z0-9]+:\/\//i.test(path)) return await findUrl(context, path, database);
   const local = await findLocal(context, path, database);
   if (local !== undefined) return local;
-  if (isClearlyLocal(path)) throw nothingAt(path, ["no such file or folder"]);
+  if (isClearlyLocal(path)) throw nothingAt(path, []);
   const { store } = repositoryOf(context, path);
   const found = await findBelow(context, { store, key: joinKey(path), database });
   if (found.place !== undefined) return found.place;
@@ -144,7 +144,7 @@ async function findUrl(context: PathContext, url: string, database: string): Pro
   if (/^file:/i.test(url)) {
     const found = await findLocal(context, pathOfUrl(url), database);
     if (found !== undefined) return found;
-    throw nothingAt(url, ["no such file or folder"]);
+    throw nothingAt(url, []);
   }
   const store = context.repository?.store;
   if (store !== undefined && (url === store.url || url.startsWith(`${store.url}/`))) {
@@ -244,9 +244,11 @@ function repositoryOf({ repository }: PathContext, path: string): Repository {
   });
 }
 
+/** @param tried Where there might have been one; empty where the path itself is not there. */
 function nothingAt(path: string, tried: readonly string[]): ArchiveError {
+  const why = tried.length === 0 ? "there is no such file or folder" : `looked at ${tried.join(", ")}`;
   return new ArchiveError(
-    `There is no backup at "${path}": looked at ${tried.join(", ")}`,
+    `There is no backup at "${path}": ${why}`,
     { key: path, expected: "a manifest or chunks", found: "neither" },
     { hint: `"couchdb-backup list backups" shows the backups there are${path.includes("/") ? "" : PATHS}` },
   );

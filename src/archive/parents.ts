@@ -27,7 +27,7 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
     for (const link of group) addParent(archive, link, present);
   }
   if (broken !== undefined) {
-    const problem = `The backup builds on it, but it has changed: ${broken.problem}`;
+    const problem = `${broken.problem} (the backup builds on it)`;
     archive.problems.push({ chunk: broken.path || (archive.manifest ?? ""), problem });
   }
 }

@@ -25,7 +25,8 @@ import {
   winnerOf,
 } from "../archive/walk.ts";
 import { unlock } from "../archive/unlock.ts";
-import { decodeDatabase } from "../database_name.ts";
+import { commandLine } from "../command_line.ts";
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { ArchiveError, UsageError } from "../errors.ts";
 import { joinKey, splitKey } from "../store/key.ts";
 import { type SuspectBackup, Vanished } from "./vanished.ts";
@@ -80,10 +81,12 @@ export async function openWhole(
   await unlock(archive, context);
   const [first] = archive.problems;
   if (first === undefined) return archive;
+  // The path may name another database than the one that was asked for.
+  const held = encodeDatabase(archive.database ?? decodeDatabase(database));
   throw new ArchiveError(
     `Cannot read "${archive.url}": "${first.chunk}" has a problem: ${first.problem}`,
     { key: joinKey(archive.place.folder, first.chunk), expected: "a complete backup", found: first.problem },
-    { hint: `"couchdb-backup list --database ${database}" shows the backups there are` },
+    { hint: `"${commandLine("list", ["--database", held])}" shows the backups there are` },
   );
 }
 

@@ -10,9 +10,10 @@ import { isManifestName, MANIFEST_NAME, shortRun } from "../archive/layout.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import { storePin } from "../archive/pin.ts";
 import { momentOf, readManifest } from "../archive/read.ts";
-import { decodeDatabase } from "../database_name.ts";
+import { commandLine } from "../command_line.ts";
+import { decodeDatabase, encodeDatabase } from "../database_name.ts";
 import { ArchiveError, isNotFound } from "../errors.ts";
-import { joinKey } from "../store/key.ts";
+import { joinKey, splitKey } from "../store/key.ts";
 import type { Store, StoreCallOptions } from "../store/store.ts";
 
 /** What `expire` has begun to delete is gone so long after a pin that came too late. */
@@ -71,7 +72,7 @@ export async function keep(context: KeepContext, request: KeepRequest): Promise<
     throw new ArchiveError(
       `Cannot ${request.kept ? "pin" : "unpin"} "${request.path}": there is no complete backup at "${url}"`,
       { key: url, expected: "a complete backup", found: place.object ?? name ?? "none" },
-      { hint: `"couchdb-backup list --database ${request.database}" shows the backups there are` },
+      { hint: listHint(folder) },
     );
   }
   const pin = { kept: request.kept, at: now().toISOString(), reason: request.reason ?? null };
@@ -107,8 +108,15 @@ async function mustStay(
   throw new ArchiveError(
     `Cannot pin "${request.path}": expire has deleted the backup at "${url}" at this very moment`,
     { key: url, expected: "its manifest", found: "none" },
-    { hint: `"couchdb-backup list --database ${request.database}" shows the backups there are` },
+    { hint: listHint(splitKey(key).folder) },
   );
+}
+
+/** How to see what else there is of the database whose folder this is: it need not be the one that was asked for. */
+function listHint(folder: string): string {
+  const database = encodeDatabase(decodeDatabase(splitKey(folder).name));
+  const command = commandLine("list", database === "" ? ["backups"] : ["--database", database]);
+  return `"${command}" shows the backups there are`;
 }
 
 async function readManifestIfAny(

@@ -116,6 +116,6 @@ Deno.test("addParents() takes no manifest.json for a parent that it is not", asy
   await setup.write(folder, MANIFEST_NAME, encodeJson({ ...other, task: "another" }));
   await addParents(archive, {});
   assertEquals([archive.damagedManifests, archive.problems.map(({ problem }) => problem)], [[], [
-    "The backup builds on it, but it has changed: It is missing",
+    "It is missing (the backup builds on it)",
   ]]);
 });

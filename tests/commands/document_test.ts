@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeDiff } from "../../src/cli/diff.ts";
 import { describeFound } from "../../src/cli/find.ts";
@@ -172,6 +172,23 @@ Deno.test("a mark of a deletion that is too large to be held is one to show, fin
   assertEquals([written_as_new?.map(({ id, from }) => [id, from]), deleted], [[["both", "2-a"]], 0]);
   const part = { database: "other", path: "latest/media", ids: ["both", "gone"], dryRun: true };
   assertEquals((await session.restore(part)).deleted, 1);
+});
+
+Deno.test("what cannot read a backup names a command that lists those of its database, whatever that is called", async () => {
+  await using setup = await setUpFleet(0, { tasks: "{all: {databases: ['a.*'], timezone: UTC}}" });
+  await couchOk(setup.server, `PUT /${encodeURIComponent("a$(b)/c")}`);
+  await couchOk(setup.server, `PUT /${encodeURIComponent("a$(b)/c")}/x`, { v: 1 });
+  const session = await setup.open();
+  await session.backup();
+  const { path, date } = (await session.list()).backups[0]!;
+  const hint = `"couchdb-backup list --database 'a$(b)%2Fc'" shows the backups there are`;
+  const chunk = { database: "copy", path: `${date.replaceAll("-", "/")}/a$(b)%2Fc/0000000.json.gz`, kept: true };
+  assertEquals((await assertRejects(() => session.keep(chunk), ArchiveError)).hint, hint);
+  await Deno.remove(join(fileURLToPath(path), "0000000.json.gz"));
+  for (const [database, path] of [["a$(b)/c", "latest"], ["copy", "latest/a$(b)%2Fc"]] as const) {
+    const error = await assertRejects(() => shown(session, database, "x", { path }), ArchiveError, "It is missing");
+    assertEquals(error.hint, hint);
+  }
 });
 
 Deno.test("find tells the states of a document over all backups", async () => {

@@ -22,7 +22,8 @@ import { formatInstant } from "../observe/figures.ts";
 import { loadAhead } from "../parallel.ts";
 import { joinKey, keyBelow, splitKey } from "../store/key.ts";
 import type { Repository } from "../archive/repository.ts";
-import { matcherOf, mustNameSome } from "../task/pattern.ts";
+import { mustNameSome } from "../request.ts";
+import { matcherOf } from "../task/pattern.ts";
 
 /** Folders that are looked at at once. */
 const FOLDERS_AT_ONCE = 16;

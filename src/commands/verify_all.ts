@@ -8,12 +8,13 @@ import { takeInventory } from "../archive/inventory.ts";
 import type { Finding } from "../archive/known_damage.ts";
 import type { Repository } from "../archive/repository.ts";
 import { DAY_MS } from "../dates.ts";
-import { describeError, EXIT, exitCodeOf, UsageError } from "../errors.ts";
+import { describeError, EXIT, exitCodeOf } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
 import { Shares } from "./shares.ts";
 import { keyBelow } from "../store/key.ts";
-import { compilePattern, mustNameSome } from "../task/pattern.ts";
+import { mustBeCount, mustNameSome } from "../request.ts";
+import { compilePattern } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { type ProvedBackup, Undecided, type UndecidedBackup } from "./undecided.ts";
 import { type SuspectBackup, Vanished } from "./vanished.ts";
@@ -333,10 +334,8 @@ function problemsOf({ problems, unreadable }: VerifyReport): string[] {
 
 /** The part whose turn it is on a day. */
 function sampleOf(of: number | undefined, now: Date): Sample | undefined {
+  mustBeCount(of, "sampleOf");
   if (of === undefined || of === 1) return undefined;
-  if (!Number.isInteger(of) || of < 1) {
-    throw new UsageError(`A sample must be 1 of a whole number of parts, not of ${of}`);
-  }
   return { part: Math.floor(now.getTime() / DAY_MS) % of, of };
 }
 

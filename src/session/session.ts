@@ -32,6 +32,7 @@ import type { Config } from "../config/config.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { describeError, UsageError } from "../errors.ts";
 import { eitherSignal } from "../parallel.ts";
+import { mustBeCount, mustNameSome } from "../request.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskSelection } from "../task/selection.ts";
@@ -132,9 +133,8 @@ export class ProgramSession implements Session {
    * asked.
    */
   async select(request: BackupRequest = {}): Promise<TaskSelection[]> {
-    const [{ pickTasks, selectTasks }, { mustNameSome }, { requireCodec, requireSeal }] = await Promise.all([
+    const [{ pickTasks, selectTasks }, { requireCodec, requireSeal }] = await Promise.all([
       import("../task/selection.ts"),
-      import("../task/pattern.ts"),
       import("../codec/codec.ts"),
     ]);
     const { databases: only, date } = request;
@@ -302,6 +302,7 @@ export class ProgramSession implements Session {
     const { plan } = await import("../commands/plan.ts");
     const { now, signal, stop } = this.#parts;
     const { from = now(), count = DEFAULT_ELAPSES, offline = false } = request;
+    mustBeCount(count, "count");
     const couch = offline ? undefined : await this.connect();
     const { repository } = this;
     return await plan(this.config.tasks, { from, count, couch, repository, signal: AbortSignal.any([signal, stop]) });

@@ -81,17 +81,6 @@ export function matcherOf(sources: readonly string[] | undefined): (database: st
   return (database) => patterns.matching(database, encodeDatabase(database)).length > 0;
 }
 
-/**
- * Makes sure that a list which narrows something down names something, where it is given at all.
- *
- * @param key What a request calls the list.
- * @throws UsageError for an empty one: none may be meant by it, and so may all, and something may be deleted.
- */
-export function mustNameSome(list: readonly string[] | undefined, key: string): void {
-  if (list?.length !== 0) return;
-  throw new UsageError(`"${key}" is an empty list`, { hint: `Leave ${key} out where all are meant` });
-}
-
 /** Why `source` is no pattern and what to write instead; undefined when it is one. */
 export function explainPattern(source: string): string | undefined {
   const foreign = findForeignSyntax(source);

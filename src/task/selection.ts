@@ -6,7 +6,7 @@ import type { Task } from "./task.ts";
 import { type BackupDate, dateInZone, monthOf, previousMonth } from "../dates.ts";
 import { dateZone } from "./times.ts";
 import { UsageError } from "../errors.ts";
-import { mustNameSome } from "./pattern.ts";
+import { mustNameSome } from "../request.ts";
 import { selectAll, selectDatabases, type SelectedDatabase, selectNamed } from "./select.ts";
 
 /** The databases of one task in one run. */

@@ -271,7 +271,7 @@ Deno.test("ProgramSession.backup() is not failed by a monitor that refuses, and 
   assertEquals(log.events("warn"), ["notify", "notify"]);
 });
 
-Deno.test("ProgramSession refuses an empty list where it would mean all to one and none to another, and says what exclude leaves", async () => {
+Deno.test("ProgramSession refuses an empty list and numbers that are none, and says what exclude leaves", async () => {
   await using place = await Place.make();
   await using session = await openSession({ config: place.config() });
   await session.backup({ tasks: ["weekly"] });
@@ -289,6 +289,19 @@ Deno.test("ProgramSession refuses an empty list where it would mean all to one a
     const error = await assertRejects(call, UsageError, `"${key}" is an empty list`);
     assertEquals(error.hint, `Leave ${key} out where all are meant`);
   }
+  const one = { database: "copy", path: "latest/a" };
+  for (const count of [0, -1, 1.5, NaN]) {
+    const calls: [string, () => Promise<unknown>][] = [
+      ["parallel", () => session.restore({ ...one, parallel: count })],
+      ["parallel", () => session.restoreAll({ path: "latest", parallel: count })],
+      ["databasesAtOnce", () => session.restoreAll({ path: "latest", databasesAtOnce: count })],
+      ["sampleOf", () => session.verifyAll({ sampleOf: count })],
+      ["sample", () => session.testRestore({ sample: count })],
+      ["count", () => session.plan({ count, offline: true })],
+    ];
+    for (const [key, call] of calls) await assertRejects(call, UsageError, `"${key}" is ${count}, and must be`);
+  }
+  assertEquals((await session.listDatabases({ match: ["copy"] })).databases, []);
   const { message } = await assertRejects(() => session.restoreAll({ path: "latest", exclude: [".*"] }), ArchiveError);
   const left = `There is no complete backup of a database beside those that ".*" leaves out, in "`;
   assertStringIncludes(message, left);

@@ -16,6 +16,7 @@ import { encodeDatabase } from "../../database_name.ts";
 import { describeError, EXIT, exitCodeOf, hintOf, isFatalForRun } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
+import { mustBeCount } from "../../request.ts";
 import type { Place } from "../shares.ts";
 import { joinKey } from "../../store/key.ts";
 import type { BegunFleet, FleetContext, FleetRequest, OneOfMany } from "./context.ts";
@@ -24,6 +25,7 @@ import { claimRoom, fleetRoom } from "./fleet_room.ts";
 import { findFleet, readMoment } from "./fleet_selection.ts";
 import { describeDoubt, describerOf, examineTargets, isOurs, LAGGING_HINT, type Target } from "./fleet_targets.ts";
 import { FreshSettings } from "./fresh_settings.ts";
+import { mustBePossible } from "./request.ts";
 import { restoreOneOfMany } from "./restore.ts";
 
 /**
@@ -33,6 +35,8 @@ import { restoreOneOfMany } from "./restore.ts";
  * when these cannot be found out; the reason of `context.signal`. What fails later is in the report.
  */
 export async function restoreFleet(given: FleetContext, request: FleetRequest): Promise<FleetReport> {
+  mustBePossible(request);
+  mustBeCount(request.databasesAtOnce, "databasesAtOnce");
   const context = beginFleet(given);
   const { log, now, progress } = context;
   const startedAt = now();

@@ -5,8 +5,6 @@
 import type { Archive } from "../../archive/archive.ts";
 import { noDocuments } from "../../archive/documents.ts";
 import { leafOf, walkDocuments } from "../../archive/walk.ts";
-import { UsageError } from "../../errors.ts";
-import { mustNameSome } from "../../task/pattern.ts";
 import { restoreAsNew } from "./as_new.ts";
 import type { BegunRestore, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
@@ -18,18 +16,6 @@ import { writeDocuments } from "./write_documents.ts";
 /** Whether only a part of the backup is wanted. */
 export function isPart({ ids, designs }: RestoreRequest): boolean {
   return ids !== undefined || designs === true;
-}
-
-/**
- * Refuses a request for new revisions that names no documents. The command line says so in its own words before it comes
- * to this.
- *
- * @throws UsageError
- */
-export function mustNameDocuments({ ids, asNewRevision }: Pick<RestoreRequest, "ids" | "asNewRevision">): void {
-  mustNameSome(ids, "ids");
-  if (ids !== undefined || asNewRevision !== true) return;
-  throw new UsageError('"asNewRevision" goes with "ids"', { hint: "Name in ids the documents to restore so" });
 }
 
 /** Restores a part. @throws As a whole restore does. */

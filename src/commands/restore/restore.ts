@@ -9,9 +9,10 @@ import { decodeDatabase } from "../../database_name.ts";
 import { eitherSignal } from "../../parallel.ts";
 import type { BegunRestore, OneOfMany, RestoreContext, RestoreRequest } from "./context.ts";
 import { Delta } from "./delta.ts";
-import { isPart, mustNameDocuments, restorePart } from "./part.ts";
+import { isPart, restorePart } from "./part.ts";
 import { previewRestore } from "./preview.ts";
 import { reportRestore, type RestoreReport } from "./report.ts";
+import { mustBePossible } from "./request.ts";
 import { isCounted, logFor, openSource } from "./source.ts";
 import { RestoreTarget } from "./target.ts";
 import { writeDocuments } from "./write_documents.ts";
@@ -28,7 +29,7 @@ export async function restore(context: RestoreContext, request: RestoreRequest):
 
 /** As {@linkcode restore}, where something is known of the database already. @throws As it does. */
 export async function restoreOneOfMany(context: OneOfMany, request: RestoreRequest): Promise<RestoreReport> {
-  mustNameDocuments(request);
+  mustBePossible(request);
   const { progress, now } = context;
   const database = decodeDatabase(request.database);
   const log = context.log.with({ database });

@@ -22,19 +22,12 @@ import { counted } from "../../counts.ts";
 import { dropAbandoned, ScratchDatabase } from "../../couchdb/scratch.ts";
 import { scratchName } from "../../couchdb/scratch_name.ts";
 import { DAY_MS } from "../../dates.ts";
-import {
-  ArchiveError,
-  CouchError,
-  describeError,
-  EXIT,
-  exitCodeOf,
-  type StoreError,
-  UsageError,
-} from "../../errors.ts";
+import { ArchiveError, CouchError, describeError, EXIT, exitCodeOf, type StoreError } from "../../errors.ts";
 import { withinRun } from "../../observe.ts";
 import { eitherSignal, forEachParallel } from "../../parallel.ts";
 import { joinKey, keyBelow } from "../../store/key.ts";
-import { matcherOf, mustNameSome } from "../../task/pattern.ts";
+import { mustBeCount, mustNameSome } from "../../request.ts";
+import { matcherOf } from "../../task/pattern.ts";
 import { nothingFound } from "../nothing_found.ts";
 import type { RestoreContext } from "../restore/context.ts";
 import type { RestoreReport } from "../restore/report.ts";
@@ -153,6 +146,7 @@ async function chooseBackups(
   startedAt: Date,
 ): Promise<ChosenBackups> {
   mustNameSome(match, "match");
+  mustBeCount(sample, "sample");
   const isWanted = matcherOf(match);
   const outOfReach: FaultyBackup[] = [];
   const onOutOfReach = (database: string, error: StoreError) => {
@@ -472,9 +466,6 @@ function problemsOf({ failed, failed_revisions, missing, lacking }: RestoreRepor
  * where the day before ended.
  */
 function sampleOf(all: readonly BackupOfMoment[], size: number, now: Date): BackupOfMoment[] {
-  if (!Number.isInteger(size) || size < 1) {
-    throw new UsageError(`A sample must be a whole number of databases, at least 1, not ${size}`);
-  }
   if (size >= all.length) return [...all];
   const hash = ({ database }: BackupOfMoment) => createHash("sha256").update(database).digest("hex");
   const ordered = all.map((one) => ({ one, hash: hash(one) })).sort((a, b) => a.hash < b.hash ? -1 : 1);

@@ -2,6 +2,7 @@
  * Says what a failed request to CouchDB means for an operator. In: what was asked, and what is known of the failure.
  * Out: the error that is reported. Pure.
  */
+import { beginningOfText } from "../beginning_of_text.ts";
 import { CouchError, type CouchFacts } from "../errors.ts";
 import { tlsFailure } from "../tls_failure.ts";
 
@@ -114,12 +115,10 @@ export function foreignPage(headers: Headers, body = ""): CouchFailure | undefin
   return { error: NO_COUCHDB, reason: beginningOf(body) ?? "it answers with a page of HTML" };
 }
 
-/** The title of a page, or the beginning of its text. */
+/** What a page says, if it says anything. */
 function beginningOf(body: string): string | undefined {
-  const title = /<title[^>]*>([^<]*)</i.exec(body)?.[1] ?? /<h1[^>]*>([^<]*)</i.exec(body)?.[1];
-  const text = (title ?? body.replaceAll(/<[^>]*>/g, " ")).replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
-  if (text === "") return undefined;
-  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  const text = beginningOfText(body, SHOWN_CHARACTERS);
+  return text === "" ? undefined : text;
 }
 
 /** Where a redirect leads, without credentials and without what stands after a question mark: it may hold a ticket. */

@@ -5,11 +5,17 @@
  * @see https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
  */
 import { authorizationFor, type Login } from "../basic_auth.ts";
+import { beginningOfText } from "../beginning_of_text.ts";
 import { describeError } from "../errors.ts";
 import { parseRetryAfter } from "../retry.ts";
 import { readBytes } from "../streams.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
+
+/** Of what Loki says where it does not take lines, so much is shown. */
+const SHOWN_CHARACTERS = 200;
+/** A page's title stands within so much of it. */
+const READ_CHARACTERS = 4_096;
 
 /** Where Loki is, and who asks. */
 export interface LokiAddress extends Login {
@@ -87,7 +93,8 @@ export class LokiClient {
       await response.body?.cancel();
       return { result: "accepted" };
     }
-    const cause = `${this.place} answered ${status} ${await readStart(response)}`.trimEnd();
+    const said = beginningOfText(await readStart(response), SHOWN_CHARACTERS);
+    const cause = `${this.place} answered ${status} ${said}`.trimEnd();
     if (status !== 429 && status !== 408 && status < 500) return { result: "refused", cause, status };
     return { result: "failed", cause, status, retryAfterMs: parseRetryAfter(headers.get("retry-after"), new Date()) };
   }
@@ -118,13 +125,13 @@ function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
   return readBytes(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")));
 }
 
-/** The beginning of an answer's text, for a person; a server may send any amount. */
+/** The beginning of an answer's text, with the title where it is a page; a server may send any amount. */
 async function readStart(response: Response): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const bytes of response.body ?? []) {
     text += decoder.decode(bytes, { stream: true });
-    if (text.length >= 200) break;
+    if (text.length >= READ_CHARACTERS) break;
   }
-  return text.slice(0, 200).trim();
+  return text;
 }

@@ -9,6 +9,7 @@ import { describeError, ProgramError } from "../errors.ts";
 import type { Proof, ProofKind } from "../archive/proof.ts";
 import { isTaskSaved, type RunReport } from "../archive/report.ts";
 import { authorizationFor, type Login } from "../basic_auth.ts";
+import { beginningOfText } from "../beginning_of_text.ts";
 import { readShort } from "../short_answer.ts";
 import { tlsFailure } from "../tls_failure.ts";
 import type { Fetch } from "../trusted_fetch.ts";
@@ -41,6 +42,8 @@ const ATTEMPT_MS = 5_000;
 const ALL_MS = 10_000;
 /** A push that fails for the moment is sent once more. */
 const ATTEMPTS = 2;
+/** Of an answer that is none of a Pushgateway's, so much is shown. */
+const SHOWN_CHARACTERS = 200;
 const BAD_URL = "the Pushgateway's address is not an http or https URL";
 
 /**
@@ -182,7 +185,8 @@ function openGateway(
         if (response.ok) return undefined;
         const { status } = response;
         const isPassing = status >= 500 || status === 429 || status === 408;
-        return { text: `it answered ${status} ${text.slice(0, 200).trim()}`.trimEnd(), isPassing, status };
+        const said = beginningOfText(text, SHOWN_CHARACTERS);
+        return { text: `it answered ${status} ${said}`.trimEnd(), isPassing, status };
       } catch (error) {
         const tls = tlsFailure(error, { url, caFileKey: "prometheus.ca_file" });
         if (tls !== undefined) return { text: `${tls.reason}. ${tls.hint}`, isPassing: false };

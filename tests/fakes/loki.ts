@@ -19,6 +19,8 @@ export interface LokiFault {
   blackHole?: boolean;
   /** Takes the lines, then breaks the connection instead of answering. */
   keep?: boolean;
+  /** What it says. @default "fault" */
+  body?: string;
 }
 
 /** The double. Breaches of the contract are collected in `breaches`, as a server would answer 400. */
@@ -62,7 +64,7 @@ export class FakeLoki {
     if (fault?.blackHole) await this.#released.promise;
     if (fault?.keep) this.#take(entries);
     if (fault !== undefined) {
-      return new Response("fault\n", { status: fault.status ?? 500, headers: fault.headers ?? {} });
+      return new Response(fault.body ?? "fault\n", { status: fault.status ?? 500, headers: fault.headers ?? {} });
     }
     this.#take(entries);
     return new Response(null, { status: 204 });

@@ -181,6 +181,19 @@ Deno.test("openLoki() drops what Loki refuses, counts it, says why and goes on",
   assertEquals([eventsOf(loki), loki.requests.length], [["later"], 2]);
 });
 
+Deno.test("openLoki() says the title of a page that a proxy answers, on one line", async () => {
+  const loki = new FakeLoki();
+  loki.faults.push({
+    status: 404,
+    body: "<!DOCTYPE html>\n<html>\n<title>No such\n page</title>\n<h1>nginx</h1></html>",
+  });
+  const sink = openTestLoki(loki);
+  sink.write(record("a"));
+  const { causes } = await sink.flush({ deadlineMs: 30_000 });
+  await loki.close();
+  assertEquals(causes, [`Loki at "${new URL(loki.url).host}" answered 404 No such page`]);
+});
+
 Deno.test("openLoki() drops the oldest lines first when the queue is full, and counts them", async () => {
   for (const limit of [{ queueLines: 100 }, { queueCharacters: "event=e1000".length * 100 }]) {
     const loki = new FakeLoki();

@@ -74,6 +74,17 @@ Deno.test("pushMetrics() returns a warning for each task that a Pushgateway refu
   });
 });
 
+Deno.test("pushMetrics() says the title of a page that a proxy answers, on one line", async () => {
+  const page = "<!DOCTYPE html>\n<html>\n<head><title>502 Bad\n Gateway</title></head>\n<body>nginx</body></html>";
+  await withServer(() => new Response(page, { status: 404 }), async (url) => {
+    assertEquals(await pushMetrics(runReport([WEEKLY]), { url, instance: "h1" }), [
+      `Cannot push metrics of task "weekly" to the Pushgateway at "${
+        new URL(url).host
+      }": it answered 404 502 Bad Gateway`,
+    ]);
+  });
+});
+
 Deno.test("pushMetrics() waits for a Pushgateway that takes 2.5 s, by default", () =>
   withTurnsForTime(async () => {
     const slowly = () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response()), 2_500));

@@ -28,7 +28,7 @@ import {
 } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
-import { findOctals } from "./octals.ts";
+import { findMisread } from "./misread.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
@@ -265,8 +265,10 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue, document));
-  const misread = [...unset, ...findOctals(written, { lines: text.split("\n"), placeOf })];
-  const isMisread = ({ path }: ConfigFinding) => misread.some((other) => formatPath(other.path) === formatPath(path));
+  const misread = [...unset, ...findMisread(written, { lines: text.split("\n"), placeOf })];
+  // At its path, or below it where a text stands for a mapping (`loki: http://…`).
+  const isMisread = ({ path }: ConfigFinding) =>
+    misread.some((other) => formatPath(other.path) === formatPath(path.slice(0, other.path.length)));
   // A value with an unset variable gets no further findings, nor does one that is another number.
   const others = misfits.filter((misfit) => !isMisread(misfit));
   const findings = withoutFollowing([...misread, ...others, ...findContradictions(document)]);

@@ -527,6 +527,22 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
       ),
   },
   {
+    what: "typographic quotes, as a document has them, and none that stands in straight ones",
+    text:
+      `database: {url: "http://h", login: «u», password: “secret”}\ntask:\n  w:\n    databases: [ ‘a’, "“b”" ]\n    cron: “daily”\n` +
+      `${BUCKET}loki: “http://loki:3100”\nprefix: "“x”"\n`,
+    message: [
+      '1:36: Key "database.login',
+      '1:51: Key "database.password',
+      '4:18: Key "task.w.databases[0]',
+      '5:11: Key "task.w.cron',
+      '7:7: Key "loki',
+    ]
+      .map((key) =>
+        `${key}" begins with a typographic quote, which YAML takes for a part of the value; write " in place of both`
+      ),
+  },
+  {
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
     message: [

@@ -54,12 +54,14 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   gzipAnswers?: "accepted" | "always";
   /** Whether objects may be deleted: no step of a backup needs that right. @default false */
   allowsDelete?: boolean;
-  /** Answers 501 to `If-None-Match`. */
-  refusesConditions?: boolean;
+  /** Answers 501 to `If-None-Match`; or 400 with the same code, as Alibaba's OSS does. */
+  refusesConditions?: boolean | 400;
   /** Answers 400 to `x-amz-checksum-…`, as Backblaze B2 did. */
   refusesChecksums?: boolean;
   /** Takes checksums, SHA-256 and MD5, and does not look at them. */
   ignoresChecksums?: boolean;
+  /** Takes no checksum in the list of an upload's parts, as OpenStack's Swift does. */
+  refusesPartChecksums?: boolean;
   /** Answers 411 to a body, or a request that may have one, without a length. */
   wantsLengths?: boolean;
   /** Locks what it is given, and so wants a checksum or Content-MD5 with each body, as S3 does then. */
@@ -388,7 +390,9 @@ export class FakeS3 {
     const upload = this.#upload(asked);
     const { ignoresConditions = false, minPartBytes = 5 * 1024 * 1024, wantsEqualParts } = this.#options;
     this.#checkFree(asked, { isIgnored: ignoresConditions === true || ignoresConditions === "uploads" });
-    const object = assemble(upload, new TextDecoder().decode(body), { minPartBytes, wantsEqualParts });
+    const list = new TextDecoder().decode(body);
+    if (this.#options.refusesPartChecksums && list.includes("<Checksum")) throw new Refusal(400, "MalformedXML");
+    const object = assemble(upload, list, { minPartBytes, wantsEqualParts });
     this.#keep(pathOf(asked), { ...object, headers: upload.headers, modified: this.#now() });
     this.uploads.delete(query.get("uploadId")!);
     return xml(
@@ -422,8 +426,14 @@ export class FakeS3 {
     const condition = asked.request.headers["if-none-match"];
     if (condition === undefined || isIgnored) return;
     if (this.#options.ignoresConditions === "races" && !asked.isTaken) return;
-    if (this.#options.refusesConditions) {
-      throw new Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented");
+    const { refusesConditions } = this.#options;
+    if (refusesConditions) {
+      const status = refusesConditions === 400 ? 400 : 501;
+      throw new Refusal(
+        status,
+        "NotImplemented",
+        "A header you provided implies functionality that is not implemented",
+      );
     }
     if (condition !== "*") throw new Refusal(501, "NotImplemented", "If-None-Match takes * only");
     if (this.objects.has(pathOf(asked))) {

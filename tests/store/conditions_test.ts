@@ -50,6 +50,9 @@ const SERVERS: [name: string, options: FakeS3Options, found: Conditions, warning
   ["answers 501", { refusesConditions: true }, "ignored", [
     "store refuses conditions (If-None-Match): each key is checked before it is written",
   ]],
+  ["answers 400 NotImplemented", { refusesConditions: 400 }, "ignored", [
+    "store refuses conditions (If-None-Match): each key is checked before it is written",
+  ]],
 ];
 
 const IGNORED_WARNING =
@@ -251,15 +254,25 @@ Deno.test("create() does not write without a condition where the store is known 
 });
 
 Deno.test("create() falls back to looking, and says so once, where conditions are refused and nobody has asked before", async () => {
-  await withFake({ refusesConditions: true }, async ({ open, log }) => {
+  for (const refusesConditions of [true, 400] as const) {
+    await withFake({ refusesConditions }, async ({ open, log }) => {
+      const store = open();
+      for (const size of [3, LARGE_BYTES]) {
+        await store.create([`${size}/0`], pieces(patternBytes(size)));
+        assertEquals((await store.create([`${size}/0`, `${size}/1`], pieces(patternBytes(size)))).key, `${size}/1`);
+      }
+      assertEquals(log.events("warn"), [
+        "store refuses conditions (If-None-Match): each key is checked before it is written",
+      ]);
+    });
+  }
+});
+
+Deno.test("create() names the checksums of parts to a server that keeps them alone: others refuse the list", async () => {
+  await withFake({ ignoresChecksums: true, refusesPartChecksums: true }, async ({ open }) => {
     const store = open();
-    for (const size of [3, LARGE_BYTES]) {
-      await store.create([`${size}/0`], pieces(patternBytes(size)));
-      assertEquals((await store.create([`${size}/0`, `${size}/1`], pieces(patternBytes(size)))).key, `${size}/1`);
-    }
-    assertEquals(log.events("warn"), [
-      "store refuses conditions (If-None-Match): each key is checked before it is written",
-    ]);
+    await store.create(["large"], pieces(patternBytes(LARGE_BYTES)));
+    assertEquals(await readAll(store, "large"), patternBytes(LARGE_BYTES));
   });
 });
 

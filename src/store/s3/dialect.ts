@@ -85,9 +85,9 @@ export class Dialect {
   }
 }
 
-/** Whether an answer says that something of the request is not implemented. */
+/** Whether an answer says that something of the request is not implemented; Alibaba's OSS says so under status 400. */
 export function isNotImplemented(error: unknown): boolean {
-  return error instanceof StoreError && error.facts.status === 501;
+  return error instanceof StoreError && (error.facts.status === 501 || error.facts.code === "NotImplemented");
 }
 
 /** Whether an answer may be one to a header, and not to what is asked for. */

@@ -16,6 +16,8 @@ export const START_GRACE_MS = 5_000;
 /** How long aborting may take. It goes by no other signal: what ends the upload must not keep it from being aborted. */
 export const ABORT_LIMIT_MS = 10_000;
 
+const CHECKSUM_HEADER = "x-amz-checksum-sha256";
+
 /** A SHA-256 as node:crypto gives it. */
 export interface Digest {
   toString(encoding: "hex" | "base64"): string;
@@ -24,7 +26,7 @@ export interface Digest {
 /** What lets the server see that a body has come as it was sent. */
 export function checksumHeader(body: Uint8Array, digest: Digest, checksums: boolean): Record<string, string> {
   return checksums
-    ? { "x-amz-checksum-sha256": digest.toString("base64") }
+    ? { [CHECKSUM_HEADER]: digest.toString("base64") }
     : { "content-md5": createHash("md5").update(body).digest("base64") };
 }
 
@@ -91,7 +93,9 @@ export class MultipartUpload {
         body: part.bytes,
         sha256: digest.toString("hex"),
       }, signal);
-      return [answer.headers.get("etag"), checksums ? digest.toString("base64") : undefined];
+      // To be named when the upload is completed, where the server keeps it. One that does not (OpenStack's Swift) takes
+      // no list of parts that has it.
+      return [answer.headers.get("etag"), answer.headers.get(CHECKSUM_HEADER) ?? undefined];
     }, { conditions: true });
     if (typeof etag !== "string") throw strangeAnswer(this.#client, this.#key, "the part's ETag");
     this.#parts.push({ number: part.number, etag, sha256 });

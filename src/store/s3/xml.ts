@@ -27,7 +27,7 @@ export interface S3Part {
   /** From 1. */
   number: number;
   etag: string;
-  /** SHA-256 of the part, base64; undefined where the server takes none. */
+  /** SHA-256 of the part, base64; undefined where the server does not say that it keeps it. */
   sha256: string | undefined;
 }
 
@@ -56,13 +56,12 @@ export function isErrorBody(xml: string): boolean {
 
 /** The id in the answer to CreateMultipartUpload; undefined when there is none. */
 export function parseUploadId(xml: string): string | undefined {
-  return textOf(nodeOf(parse(xml)["InitiateMultipartUploadResult"]), "UploadId");
+  return rootText(xml, "UploadId");
 }
 
 /** Whether an answer to CompleteMultipartUpload says that the object is there. */
 export function isCompleted(xml: string): boolean {
-  // Known by its ETag: moto 5.2 names the element around it otherwise than AWS does.
-  return Object.values(parse(xml)).some((root) => textOf(nodeOf(root), "ETag") !== undefined);
+  return rootText(xml, "ETag") !== undefined;
 }
 
 /**
@@ -127,6 +126,14 @@ export function completeBody(parts: readonly S3Part[]): string {
   return `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${
     items.join("")
   }</CompleteMultipartUpload>`;
+}
+
+/**
+ * What the root element says under a name. Whatever the root is called, as for AWS's own tools: moto 5.2 and rclone 1.76
+ * call those of uploads otherwise than AWS does.
+ */
+function rootText(xml: string, name: string): string | undefined {
+  return Object.values(parse(xml)).map((root) => textOf(nodeOf(root), name)).find((text) => text !== undefined);
 }
 
 function parse(xml: string): Node {

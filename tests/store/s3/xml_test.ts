@@ -112,6 +112,15 @@ Deno.test("parseUploadId() and isCompleted() find what they are for", () => {
   assertEquals([isCompleted(completed), isCompleted(begun)], [true, false]);
 });
 
+Deno.test("parseUploadId() and isCompleted() do not go by the root's name, which servers make up", () => {
+  assertEquals(
+    parseUploadId("<InitiateMultipartUpload><UploadId>a-b</UploadId></InitiateMultipartUpload>"),
+    "a-b",
+    "rclone serve s3",
+  );
+  assertEquals(isCompleted("<CompleteMultipartUploadResponse><ETag>x</ETag></CompleteMultipartUploadResponse>"), true);
+});
+
 Deno.test("isErrorBody() tells an error in an answer of status 200", () => {
   const cases: [text: string, expected: boolean][] = [
     ["<Error><Code>InternalError</Code></Error>", true],

@@ -10,6 +10,7 @@ import {
   countIn,
   innerMembers,
   isMembers,
+  type Members,
   membersOf,
   rowsIn,
   strangeAnswer,
@@ -38,6 +39,11 @@ export interface NodeState {
   node: string;
   /** Since it was started. */
   uptimeSeconds: number;
+  /**
+   * Since another node was connected to it, the last one that was: a node that hung, or was cut off by a broken network,
+   * comes back without a start. Undefined where it does not tell; 3.5.0 does.
+   */
+  connectedSeconds: number | undefined;
   /** How much it has yet to bring to copies on other nodes. */
   replicationJobs: number;
 }
@@ -118,8 +124,7 @@ export class CouchClient {
   /** `GET /`, once and without patience: CouchDB's version, and its clock as the answer's `Date` tells it. */
   async greet(options: CallOptions = {}): Promise<{ version: string; date: Date | undefined }> {
     const { value, headers } = await this.#http.jsonOnce("/", { action: "reach CouchDB", ...options });
-    const ms = Date.parse(headers.get("date") ?? "");
-    return { version: this.#versionIn(value), date: Number.isNaN(ms) ? undefined : new Date(ms) };
+    return { version: this.#versionIn(value), date: dateIn(headers) };
   }
 
   #versionIn(answer: unknown): string {
@@ -442,12 +447,22 @@ export class CouchClient {
   ): Promise<NodeState> {
     const subject = { action: `read the state of node "${node}"` };
     const path = `/_node/${encodeURIComponent(node.toWellFormed())}/_system`;
-    const answer = membersOf(await this.#http.json(path, { ...subject, ...options }), subject);
+    const { value, headers } = await this.#http.jsonAnswer(path, { ...subject, ...options });
+    const answer = membersOf(value, subject);
     return {
       node,
       uptimeSeconds: countIn(answer, "uptime", { ...subject, otherwise: 0 }),
+      connectedSeconds: secondsConnected(innerMembers(answer, "distribution_events"), dateIn(headers)),
       replicationJobs: countIn(answer, "internal_replication_jobs", { ...subject, otherwise: 0 }),
     };
+  }
+
+  /** `GET /{db}/_shards`: of each range the nodes that have a copy of it. */
+  async shards(database: string, options: CallOptions = {}): Promise<Map<string, string[]>> {
+    const subject = { action: `list the shards of database "${database}"`, database };
+    const answer = await this.#http.json(`/${encodeDatabase(database)}/_shards`, { ...subject, ...options });
+    const ranges = innerMembers(membersOf(answer, subject), "shards");
+    return new Map(Object.keys(ranges).map((range) => [range, textsIn(ranges, range, subject)]));
   }
 
   /** `GET /{db}/_security`: its text as CouchDB sends it. */
@@ -662,6 +677,27 @@ export class CouchClient {
       signal: options.signal,
     });
   }
+}
+
+/** The server's clock, as an answer tells it. */
+function dateIn(headers: Headers): Date | undefined {
+  const ms = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(ms) ? undefined : new Date(ms);
+}
+
+/**
+ * How long ago the last of the nodes came that are connected to one now, by its `distribution_events`: of each node when
+ * it came and went, `[["2026-11-30T23:04:45Z", "nodeup"], …]`. By a clock that is ahead it is still to come; it is as far
+ * from now then.
+ */
+function secondsConnected(events: Members, now: Date | undefined): number | undefined {
+  const comings = Object.values(events).flatMap((ofNode) => {
+    const [at, event] = (Array.isArray(ofNode) ? ofNode.at(-1) : undefined) ?? [];
+    const ms = event === "nodedown" ? NaN : Date.parse(`${at}`);
+    return Number.isNaN(ms) ? [] : [ms];
+  });
+  if (comings.length === 0 || now === undefined) return undefined;
+  return Math.abs(now.getTime() - Math.max(...comings)) / 1000;
 }
 
 function isObjectText(text: string): boolean {

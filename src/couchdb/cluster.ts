@@ -1,7 +1,8 @@
 /**
  * Whether all nodes of a cluster are up to date. A node that has just come back answers with what it had when it went
  * away, and no count shows what it lacks; until it has caught up, what was listed through it may be incomplete. In: the
- * nodes' own state. Out: settled, or why not. A node that stays away is not a lag: nobody reads its copies.
+ * nodes' own state. Out: settled, or why not. A node that stays away is not a lag: nobody reads its copies, and what was
+ * written to them others have as well, unless most copies of a range are on nodes that are away.
  */
 import { CouchError } from "../errors.ts";
 import type { Log } from "../observe.ts";
@@ -40,6 +41,10 @@ export class ClusterWatch {
   readonly #log: Log;
   readonly #times: ClusterTimes;
   #connected: ReadonlySet<string> | undefined;
+  /** The nodes of the cluster that were away at the last look. */
+  #away: ReadonlySet<string> = new Set();
+  /** Since when more than one has been, by the same clock. */
+  #severalAwaySinceMs = Infinity;
   readonly #returnedAtMs = new Map<string, number>();
   /** When the last look began that has come to its end. */
   #lookedAtMs = -Infinity;
@@ -79,6 +84,29 @@ export class ClusterWatch {
     return this.#reason;
   }
 
+  /**
+   * Looks on behalf of a database: also at whether most copies of one of its ranges are on nodes that are away. What
+   * was acknowledged by these alone nobody shows: so it is to the one node that a broken network has cut off.
+   *
+   * @returns As {@linkcode ClusterWatch.look}.
+   */
+  async lookFor(database: string, options: CallOptions): Promise<string | undefined> {
+    return await this.look(options) ?? await this.#findOutOfReach(database, options);
+  }
+
+  async #findOutOfReach(database: string, options: CallOptions): Promise<string | undefined> {
+    // With one node away, most copies of a range are only where it has a single one: that is an error of every request.
+    if (this.#away.size < 2) return undefined;
+    for (const [range, nodes] of await this.#couch.shards(database, options)) {
+      const away = nodes.filter((node) => this.#away.has(node));
+      if (away.length <= nodes.length / 2) continue;
+      return `${away.length} of ${nodes.length} copies of range ${range} are on nodes that are away: ${
+        away.join(", ")
+      }`;
+    }
+    return undefined;
+  }
+
   async #lookNow(options: CallOptions): Promise<void> {
     try {
       this.#reason = await this.#findReason(options);
@@ -105,11 +133,19 @@ export class ClusterWatch {
       this.#lastReturnMs > momentMs;
   }
 
-  /** Waits until the cluster is settled. @returns Why it is still not, when patience has ended. */
-  async untilSettled({ pause, lostMs = () => 0, ...options }: ClusterWait): Promise<string | undefined> {
+  /**
+   * Waits until the cluster is settled for a database. Nodes that are away are waited for once, not for each database.
+   *
+   * @returns Why it is still not, when patience has ended.
+   */
+  async untilSettled(
+    database: string,
+    { pause, lostMs = () => 0, ...options }: ClusterWait,
+  ): Promise<string | undefined> {
     const until = performance.now() - lostMs() + this.#times.patienceMs;
     for (let looks = 0;; looks++) {
-      const reason = await this.look(options);
+      const lag = await this.look(options);
+      const reason = lag ?? await this.#findOutOfReach(database, options);
       // Twice: jobs appear some seconds after a node has.
       if (
         reason === undefined && (looks === 0 || performance.now() - this.#settledSinceMs! >= this.#times.betweenLooksMs)
@@ -117,6 +153,7 @@ export class ClusterWatch {
         return undefined;
       }
       if (performance.now() - lostMs() >= until) return reason;
+      if (lag === undefined && performance.now() - this.#severalAwaySinceMs >= this.#times.patienceMs) return reason;
       if (looks === 0) this.#log.warn("waiting for the cluster's nodes to catch up", { reason });
       await (pause?.(this.#times.betweenLooksMs) ?? wait(this.#times.betweenLooksMs, options.signal));
     }
@@ -130,20 +167,25 @@ export class ClusterWatch {
       if (this.#connected !== undefined && !this.#connected.has(node)) this.#returnedAtMs.set(node, now);
     }
     this.#connected = present;
+    this.#away = new Set(cluster.filter((node) => !present.has(node)));
+    this.#severalAwaySinceMs = this.#away.size < 2 ? Infinity : Math.min(this.#severalAwaySinceMs, now);
     const states = await Promise.all(
       [...present].map(async (node) => [node, await this.#stateOf(node, options)] as const),
     );
     for (const [node, state] of states) {
       if (state === undefined) continue;
-      const returnedAtMs = this.#returnedAtMs.get(node) ?? -Infinity;
-      this.#lastReturnMs = Math.max(this.#lastReturnMs, returnedAtMs);
       // One that has too much to do to say how much that is does not say either that it is up to date.
       if (state instanceof CouchError) return `node ${node} does not tell its state: ${this.#couch.tell(state)}`;
-      const { uptimeSeconds, replicationJobs } = state;
-      this.#lastReturnMs = Math.max(this.#lastReturnMs, now - uptimeSeconds * 1000);
-      const backMs = Math.min(uptimeSeconds * 1000, now - returnedAtMs);
+      const { uptimeSeconds, connectedSeconds = Infinity, replicationJobs } = state;
+      const backMs = Math.min(uptimeSeconds * 1000, now - (this.#returnedAtMs.get(node) ?? -Infinity));
+      const connectedMs = connectedSeconds * 1000;
+      this.#lastReturnMs = Math.max(this.#lastReturnMs, now - Math.min(backMs, connectedMs));
       if (replicationJobs > 0) return `node ${node} has ${replicationJobs} internal replication jobs left`;
-      if (backMs < this.#times.freshMs) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;
+      const isFresh = (ms: number) => ms < this.#times.freshMs;
+      if (isFresh(backMs)) return `node ${node} has been back for ${Math.round(backMs / 1000)} s`;
+      if (isFresh(connectedMs)) {
+        return `node ${node} was cut off from another one until ${Math.round(connectedSeconds)} s ago`;
+      }
     }
     return undefined;
   }

@@ -104,6 +104,14 @@ export interface RawAnswer {
   whole: () => Promise<Uint8Array>;
 }
 
+/** An answer that was read whole. */
+export interface JsonAnswer {
+  status: number;
+  headers: Headers;
+  /** Parsed. */
+  value: unknown;
+}
+
 /** That no request has gone well for a while. */
 export interface CouchTrouble {
   /** The last failure. */
@@ -172,7 +180,12 @@ export class CouchConnection {
 
   /** Makes a request until it succeeds or patience ends. @returns The parsed answer. */
   async json(path: string, init: CouchRequest): Promise<unknown> {
-    return await this.#retrying(init, async () => (await this.jsonOnce(path, init)).value);
+    return (await this.jsonAnswer(path, init)).value;
+  }
+
+  /** The same. @returns The parsed answer, and what came with it. */
+  async jsonAnswer(path: string, init: CouchRequest): Promise<JsonAnswer> {
+    return await this.#retrying(init, async () => await this.jsonOnce(path, init));
   }
 
   /** Makes a request until it succeeds or patience ends. @returns The answer as it came. */
@@ -207,7 +220,7 @@ export class CouchConnection {
   }
 
   /** Makes a request once. @returns The parsed answer, and the status. */
-  async jsonOnce(path: string, init: CouchRequest): Promise<{ status: number; headers: Headers; value: unknown }> {
+  async jsonOnce(path: string, init: CouchRequest): Promise<JsonAnswer> {
     const answer = await this.request(path, init);
     const text = await this.#readText(answer, init);
     const value = this.#parse({ init, answer, text: () => text }, () => JSON.parse(text) as unknown);

@@ -65,6 +65,10 @@ export class FakeCluster implements AsyncDisposable {
   /** Switches it on again: with new writes from now on, and without those that it has missed. */
   bringBack(node: number, options: BringBackOptions = {}): void {
     Object.assign(this.#node(node), { isAway: false, lags: false, startedAtMs: Date.now() });
+    this.#catchUpLater(node, options);
+  }
+
+  #catchUpLater(node: number, options: BringBackOptions): void {
     const { catchUpAfterRequests: requests, documentsARequest: documents, catchUpAfterMs: ms } = options;
     if (requests !== undefined || documents !== undefined) {
       this.#catchingUp.push({ node, requests: requests ?? 0, documents: documents ?? Infinity });
@@ -80,6 +84,23 @@ export class FakeCluster implements AsyncDisposable {
   /** From now on nothing that is written reaches a node, which goes on answering with what it has. */
   lag(node: number): void {
     this.#node(node).lags = true;
+  }
+
+  /**
+   * What was written did not reach a node because the network between it and the others was broken, or because it hung:
+   * now it is connected again, without a start, and gets what it has missed as one that is brought back does.
+   */
+  reconnect(node: number, options: BringBackOptions = {}): void {
+    const one = this.#node(node);
+    one.lags = false;
+    for (const { node: other } of this.nodes) {
+      if (other === one) continue;
+      for (const event of ["nodedown", "nodeup"] as const) {
+        one.note(other, event);
+        other.note(one, event);
+      }
+    }
+    this.#catchUpLater(node, options);
   }
 
   /**

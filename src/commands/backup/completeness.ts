@@ -37,6 +37,11 @@ export interface Patience {
 /** In earnest: a node that comes back has caught up with most things by then. */
 export const COUNT_PATIENCE: Patience = { patienceMs: 180_000, firstWaitMs: 2_000 };
 
+/** What is said of a cluster where nobody knows whether all is shown that it has; the reason follows. */
+export const UNSETTLED = "not all nodes of the cluster are up to date";
+export const UNSETTLED_HINT =
+  "A node of the cluster may lag; start those that are away, and take those that are gone for good out of the cluster";
+
 /** CouchDB shows less of a database than it says there is. What was stored so far can be resumed. */
 export class IncompleteError extends ProgramError {
   override readonly exitCode: number = EXIT.partial;
@@ -241,22 +246,22 @@ export class Completeness {
     const waits = this.#waits();
     if (this.#counts.hasCopies) await this.#turns.take();
     let isUnsettled = this.#counts.hasCopies &&
-      (await cluster.look({ signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
+      (await cluster.lookFor(this.#database, { signal }) !== undefined || cluster.wasUnsettledSince(this.#startedAtMs));
     for (let settlings = 0;;) {
       if (isUnsettled) {
         if (++settlings > MOST_SETTLINGS) throw this.#incomplete("nodes of the cluster come and go");
-        const lag = await cluster.untilSettled({
+        const lag = await cluster.untilSettled(this.#database, {
           signal: eitherSignal({ signal, stop }),
           pause: (ms) => this.#turns.pause(ms),
           lostMs: () => this.#turns.lostMs,
         });
-        if (lag !== undefined) throw this.#incomplete(`the cluster is still catching up: ${lag}`);
+        if (lag !== undefined) throw this.#incomplete(`${UNSETTLED}: ${lag}`);
         await this.#listAgain(storeListed);
       } else if (this.#isUncounted && this.#listing.recounted === undefined) {
         await this.#listAgain(storeListed);
       }
       const shortfall = await this.#findShortfall();
-      isUnsettled = this.#counts.hasCopies && await cluster.look({ signal }) !== undefined;
+      isUnsettled = this.#counts.hasCopies && await cluster.lookFor(this.#database, { signal }) !== undefined;
       if (shortfall === undefined && !isUnsettled) {
         if ((this.#before?.known.unseen ?? 0) > 0) throw new FullNeeded(SET_BACK);
         return;
@@ -389,7 +394,7 @@ export class Completeness {
 
   #incomplete(reason: string): IncompleteError {
     return new IncompleteError(`Cannot call the backup of database "${this.#database}" complete: ${reason}`, {
-      hint: (this.#counts.hasCopies ? "A node of the cluster may lag. " : "") +
+      hint: (this.#counts.hasCopies ? `${UNSETTLED_HINT}. ` : "") +
         `What is stored is kept; ${this.#resume} resumes`,
     });
   }

@@ -24,7 +24,14 @@ import { allOrNone, eitherSignal, loadAhead } from "../../parallel.ts";
 import { joinKey, splitKey } from "../../store/key.ts";
 import { readObjectBytes } from "../../store/whole.ts";
 import { type IncrementPolicy, leastLockDays, type Task } from "../../task/task.ts";
-import { type DocumentCounts, IncompleteError, isPurgedSince, purgesOf } from "./completeness.ts";
+import {
+  type DocumentCounts,
+  IncompleteError,
+  isPurgedSince,
+  purgesOf,
+  UNSETTLED,
+  UNSETTLED_HINT,
+} from "./completeness.ts";
 import { ChunkSize } from "./chunk_size.ts";
 import type { Run } from "./context.ts";
 import { PURGED, SET_BACK } from "./doubt.ts";
@@ -374,21 +381,21 @@ async function lookAtFeed(
   const limit = Math.ceil((known.size + PAGE_ROWS) / positionsEvery) * positionsEvery - 1;
   for (let looks = 1;; looks++) {
     const startedAtMs = performance.now();
-    const lag = counts.hasCopies && await cluster.look({ signal }) !== undefined
-      ? await cluster.untilSettled(until)
+    const lag = counts.hasCopies && await cluster.lookFor(database, { signal }) !== undefined
+      ? await cluster.untilSettled(database, until)
       : undefined;
     if (lag !== undefined || looks > LOOKS) {
       throw new IncompleteError(
         `Cannot tell what has changed in database "${database}": ` +
-          (lag === undefined ? "nodes of the cluster come and go" : `the cluster is still catching up: ${lag}`),
-        { hint: "A node of the cluster lags. The next run retries, or --resume resumes this one" },
+          (lag === undefined ? "nodes of the cluster come and go" : `${UNSETTLED}: ${lag}`),
+        { hint: `${UNSETTLED_HINT}. The next run retries, or --resume resumes this one` },
       );
     }
     // Before the page, so that it counts nothing that the page cannot show. Of a single copy it was just read.
     if (counts.hasCopies) await counts.look({ signal, questions: FEW_QUESTIONS });
     const page = await readPage(couch, database, { since, limit, positionsEvery }, { signal });
     if (!counts.hasCopies) return { ...page, position: page.last_seq };
-    if (await cluster.look({ signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
+    if (await cluster.lookFor(database, { signal }) === undefined && !cluster.wasUnsettledSince(startedAtMs)) {
       return { ...page, position: page.last_seq };
     }
   }

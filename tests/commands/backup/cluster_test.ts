@@ -7,6 +7,7 @@ import { type FakeCluster, startFakeCluster } from "../../fakes/couchdb_cluster.
 import type { Database } from "../../fakes/couchdb/database.ts";
 import { edit, fill } from "../../fakes/couchdb/edits.ts";
 import { couchOk } from "../../couch_request.ts";
+import { readBackup } from "../../read_archive.ts";
 import { Backups, expectDocuments, LONG_PATIENCE } from "./feed_setup.ts";
 
 interface Place extends AsyncDisposable {
@@ -175,6 +176,55 @@ Deno.test("backup() takes a node that stays away for no lag", async () => {
   cluster.takeAway(1);
   assertEquals((await backups.run(cluster.nodes[0]!, { context: LONG_PATIENCE })).status, "complete");
   expectDocuments(await backups.read(), ids);
+});
+
+Deno.test("backup() takes what a node has that is cut off from all others for no whole database", async () => {
+  await using place = await makePlace();
+  const { cluster, database, backups } = place;
+  const [server] = cluster.nodes;
+  const ids = fill(database, 300);
+  const task = { increments: { most: 14 } };
+  assertEquals((await backups.run(server!, { task })).status, "complete");
+  // Two of three copies take what is written, which is a quorum.
+  cluster.lag(0);
+  edit(database, ...ids.slice(0, 20).map((_id) => ({ _id, changed: true })));
+  const young = fill(database, 20, { from: 300 });
+  cluster.takeAway(1);
+  cluster.takeAway(2);
+  for (const options of [{ task, day: 4 }, { day: 5 }]) {
+    const failed = await backups.run(server!, options);
+    assertEquals([failed.status, failed.exit_code], ["failed", 3]);
+    const why = /2 of 3 copies of range 0{8}-7f{7} are on nodes that are away: node2@127\.0\.0\.1, node3@127\.0\.0\.1/;
+    assert(why.test(failed.error ?? ""), failed.error);
+    assertStringIncludes(failed.hint ?? "", "take those that are gone for good out of the cluster");
+  }
+  cluster.bringBack(1);
+  cluster.setUptime(1, 86_400);
+  cluster.catchUp(0);
+  // Two of three are enough.
+  assertEquals((await backups.run(server!, { day: 5, resume: true })).status, "resumed");
+  const archived = await readBackup(backups.folder.replace("/03/", "/05/"));
+  expectDocuments(archived, [...ids, ...young]);
+  for (const id of ids.slice(0, 20)) {
+    const texts = [...archived.leafRevisions.get(id)!.values()];
+    assert(texts.some((text) => text.includes('"changed":true')), `${id} in its later state`);
+  }
+});
+
+Deno.test("backup() waits once for nodes that are away, not for each database", async () => {
+  await using place = await makePlace();
+  const { cluster, backups } = place;
+  const names = ["db", "db2", "db3", "db4"];
+  for (const name of names.slice(1)) await couchOk(cluster.nodes[0]!, `PUT /${name}`);
+  for (const name of names) fill(cluster.databases.get(name)!, 20);
+  cluster.takeAway(1);
+  cluster.takeAway(2);
+  const startedAtMs = performance.now();
+  const databases = names.map((database) => ({ database, pattern: database }));
+  const reports = await backups.runAll(cluster.nodes[0]!, databases, { task: { parallel: 1 } });
+  assertEquals(reports.map(({ exit_code }) => exit_code), names.map(() => 3));
+  // The patience of these tests is 1.5 s.
+  assert(performance.now() - startedAtMs < 2 * 1500, `${performance.now() - startedAtMs} ms`);
 });
 
 Deno.test("backup() is whole when as many documents were deleted as made while a node was away", async () => {

@@ -113,6 +113,19 @@ for (const { what, happens } of MEANWHILE) {
     await place.expectExact(deleted);
   });
 
+  Deno.test(`an increment through a node that was cut off, and was not started anew, lacks nothing: ${what}`, async () => {
+    await using place = await Place.make();
+    const { cluster, database } = place;
+    const ids = fill(database, 400);
+    assertEquals((await place.run(2)).kind, "full");
+    cluster.lag(2);
+    const deleted = happens(database, ids);
+    cluster.reconnect(2, { catchUpAfterMs: 500 });
+    const report = await place.run(2, { day: 4, context: LONG_PATIENCE });
+    assertEquals([report.error, report.kind], [undefined, "incremental"]);
+    await place.expectExact(deleted);
+  });
+
   Deno.test(`an increment through a node that does not catch up fails, and the next one has all: ${what}`, async () => {
     await using place = await Place.make();
     const { cluster, database } = place;
@@ -125,7 +138,7 @@ for (const { what, happens } of MEANWHILE) {
     cluster.setJobs(2, 7);
     const failed = await place.run(2, { day: 4 });
     assertEquals([failed.status, failed.exit_code], ["failed", 3]);
-    assertStringIncludes(failed.error ?? "", "the cluster is still catching up");
+    assertStringIncludes(failed.error ?? "", "not all nodes of the cluster are up to date");
     cluster.catchUp(2);
     cluster.setJobs(2, 0);
     const report = await place.run(2, { day: 4, resume: true });

@@ -264,7 +264,7 @@ Deno.test("ClusterWatch waits as often as patience allows, however long each tur
       pass(ms + 60_000);
       return Promise.resolve();
     };
-    const lag = await watch.untilSettled({ pause, lostMs: () => lostMs });
+    const lag = await watch.untilSettled("db", { pause, lostMs: () => lostMs });
     assertEquals([pauses, lag], [4, "node a has 1 internal replication jobs left"]);
   });
 });

@@ -12,11 +12,19 @@ export class ClusterNode {
   startedAtMs: number = Date.now() - DAY_MS;
   /** What it says of its `internal_replication_jobs`, one answer after the other; the last one stays. */
   jobs: number[] = [0];
+  /** Of each other node when it came and went: a time, `nodeup` or `nodedown`, and why it went. */
+  readonly events: Record<string, string[][]> = {};
 
   readonly name: string;
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  /** Notes that it does not reach another node any more, or does so again. */
+  note(other: ClusterNode, event: "nodeup" | "nodedown"): void {
+    const at = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    (this.events[other.name] ??= []).push(event === "nodeup" ? [at, event] : [at, event, "net_tick_timeout"]);
   }
 
   /** Whether what is written reaches it. */
@@ -35,7 +43,7 @@ export class ClusterNode {
       process_limit: 262144,
       internal_replication_jobs: jobs,
       distribution: {},
-      distribution_events: {},
+      distribution_events: this.events,
     };
   }
 }

@@ -26,8 +26,10 @@ export type Fault =
   | { kind: "lose_answer" }
   /** It is not executed and never answered. */
   | { kind: "stall" }
-  /** It is executed, and the answer has another status or other headers; `""` takes one away. */
-  | { kind: "alter"; status?: number; headers?: Record<string, string> }
+  /** It is executed, and the answer has another status, body or other headers; `""` takes one away. */
+  | { kind: "alter"; status?: number; headers?: Record<string, string>; body?: string }
+  /** It is executed, and half of the answer's body comes, with a length that says it is all. */
+  | { kind: "halve" }
   /** The answer's body stops after some bytes: for good, or with the connection. */
   | { kind: "stall_body" | "cut_body"; afterBytes: number };
 
@@ -116,14 +118,14 @@ export function errorAnswer(error: Refusal, isHead: boolean): Answer {
 
 /** Sends an answer, as far as `fault` lets it. */
 export async function send(outgoing: ServerResponse, answer: Answer, fault: Fault | undefined): Promise<void> {
-  const body = typeof answer.body === "string"
-    ? new TextEncoder().encode(answer.body)
-    : answer.body ?? new Uint8Array(0);
+  const altered = fault?.kind === "alter" ? fault : undefined;
+  const given = altered?.body ?? answer.body ?? "";
+  const whole = typeof given === "string" ? new TextEncoder().encode(given) : given;
+  const body = fault?.kind === "halve" ? whole.subarray(0, whole.length >> 1) : whole;
   const length = answer.status === 204 || answer.isUnmeasured
     ? {}
     : { "content-length": String(answer.length ?? body.length) };
-  const altered = fault?.kind === "alter" ? fault : undefined;
-  const headers = { ...answer.headers, ...length, ...altered?.headers };
+  const headers = { "x-amz-request-id": "4442587FB7D0A2F9", ...answer.headers, ...length, ...altered?.headers };
   outgoing.writeHead(
     altered?.status ?? answer.status,
     Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== "")),

@@ -4,7 +4,7 @@
  * where the keys to sign with cannot be had.
  */
 import { createHash } from "node:crypto";
-import { describeError, isTransient, StoreError } from "../../errors.ts";
+import { describeError, isNotFound, isTransient, StoreError } from "../../errors.ts";
 import { SILENT_LOG } from "../../observe.ts";
 import { RetryNotice } from "../../retry_notice.ts";
 import { joinKey } from "../key.ts";
@@ -21,7 +21,7 @@ import {
   encodeKey,
   encodeQuery,
 } from "./endpoint.ts";
-import { describeSubject, refusalError, strangeAnswer } from "./error.ts";
+import { cutOffError, describeSubject, isUnconfirmed, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
 import { tlsFailure } from "../../tls_failure.ts";
 import { exchange, type ExchangeFailure, type SignedRequest } from "./exchange.ts";
@@ -111,8 +111,32 @@ export class S3Client {
       const answer = await this.#readWhole(request, await this.open(request, signal));
       // S3 sends the 200 to CompleteMultipartUpload before it knows how that ends, which can take minutes.
       if (isErrorBody(answer.body)) throw await this.#refusal(request, answer);
+      if (request.isCut?.(answer.body) === true) throw cutOffError({ ...subjectOf(request), url: this.url });
       return answer;
     }, signal);
+  }
+
+  /**
+   * The headers of an object; undefined where there is none.
+   *
+   * An answer to HEAD has no body by which S3 could be told from a proxy whose servers are away for a moment. Where
+   * nothing else tells that it is S3's, the object is asked for, and what then answers has one.
+   */
+  async head(key: string, signal: AbortSignal | undefined): Promise<Headers | undefined> {
+    const about = { action: "look at", right: "s3:GetObject", key } as const;
+    try {
+      try {
+        return (await this.send({ method: "HEAD", ...about }, signal)).headers;
+      } catch (error) {
+        if (!isUnconfirmed(error)) throw error;
+        const answer = await this.retrying(() => this.open({ method: "GET", ...about }, signal), signal);
+        answer.close();
+        return answer.headers;
+      }
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
   }
 
   /**
@@ -241,6 +265,7 @@ export class S3Client {
     const { secretAccessKey, sessionToken } = credentials ?? await this.#target.credentials();
     const subject = {
       ...subjectOf(request),
+      method: request.method,
       right: request.right,
       url: this.url,
       region: await this.#findRegion(undefined),

@@ -11,10 +11,20 @@ export interface S3Subject {
   key?: string | undefined;
   /** `s3://name/folder`. */
   url: string;
+  /** `HEAD`, `GET` …: an answer to HEAD has no body. */
+  method: string;
   /** The region the request was signed for. */
   region: string;
   /** The right that AWS asks for this request: `s3:PutObject`. */
   right: string;
+}
+
+/** The code where nobody says in whose name a 404 to HEAD came. */
+const UNCONFIRMED = "unconfirmed";
+
+/** Whether it is open if an object is there: what answered 404 need not be S3. */
+export function isUnconfirmed(error: unknown): boolean {
+  return error instanceof StoreError && error.facts.code === UNCONFIRMED;
 }
 
 /** What came back. */
@@ -40,6 +50,10 @@ const CODE_BY_STATUS: Record<number, string> = {
 /** By which S3 says what it has: of a key that there is no object, or that there is one. */
 const SAYS_WHAT_IS_THERE = new Set([404, 412]);
 
+/** Which of its answers S3 itself has given; no proxy has a header of that name. */
+const REQUEST_ID = "x-amz-request-id";
+
+const FOREIGNER = "something that is not S3";
 const STRANGE_HINT = "The server at endpoint is not an S3 server, or something in between changes its answers";
 
 const MAX_MESSAGE_LENGTH = 400;
@@ -73,6 +87,13 @@ export function strangeAnswer(
   );
 }
 
+/** The error for a listing of which a part has come as if it were all. */
+export function cutOffError(subject: Pick<S3Subject, "action" | "key" | "url">): StoreError {
+  return new StoreError(`${describeSubject(subject)}: the answer was cut off`, { code: "cut_off", key: subject.key }, {
+    hint: "Look for a proxy or front end that ends answers early",
+  });
+}
+
 /**
  * The error for an answer that is not what was asked for.
  *
@@ -81,11 +102,19 @@ export function strangeAnswer(
 export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: readonly string[] = []): StoreError {
   const { status, headers } = refusal;
   const body = parseError(refusal.body);
+  const isForeign = body === undefined && refusal.body.trim() !== "" && !headers.has(REQUEST_ID);
   // A proxy whose servers are away for a moment answers so, too. Nobody is to believe that a backup's object is gone.
   if (SAYS_WHAT_IS_THERE.has(status) && body === undefined && refusal.body.trim() !== "") {
     return new StoreError(
-      `${describeSubject(subject)}: something that is not S3 answered ${status}`,
+      `${describeSubject(subject)}: ${FOREIGNER} answered ${status}`,
       { code: "strange_answer", key: subject.key, status },
+      { hint: STRANGE_HINT },
+    );
+  }
+  if (status === 404 && subject.method === "HEAD" && !headers.has(REQUEST_ID)) {
+    return new StoreError(
+      `${describeSubject(subject)}: 404 was answered, and not said by whom`,
+      { code: UNCONFIRMED, key: subject.key, status },
       { hint: STRANGE_HINT },
     );
   }
@@ -101,11 +130,13 @@ export function refusalError(subject: S3Subject, refusal: S3Refusal, secrets: re
   const reason = said === "" ? "" : `: ${said}`;
   const wrongRegion = region !== null && region !== undefined && region !== subject.region;
   return new StoreError(
-    `${describeSubject(subject)}: S3 answered ${status} ${code}${reason}` +
+    `${describeSubject(subject)}: ${isForeign ? FOREIGNER : "S3"} answered ${status} ${code}${reason}` +
       (wrongRegion ? `; the bucket is in region "${region}", the request was for "${subject.region}"` : ""),
     { code, key: subject.key, status, retryAfterMs: retryAfterMs(headers) },
     {
-      hint: wrongRegion
+      hint: isForeign
+        ? STRANGE_HINT
+        : wrongRegion
         ? `Set region: ${region}; without it AWS_REGION counts, else the bucket's own`
         : hintFor(code, subject, said),
     },
@@ -117,7 +148,7 @@ function redirectError(subject: S3Subject, { status, location }: { status: numbe
   const elsewhere = URL.parse(location)?.origin;
   const path = location.replace(/[?#].*/s, "").slice(0, MAX_MESSAGE_LENGTH);
   return new StoreError(
-    `${describeSubject(subject)}: something that is not S3 redirects to "${elsewhere ?? path}"`,
+    `${describeSubject(subject)}: ${FOREIGNER} redirects to "${elsewhere ?? path}"`,
     { code: "strange_answer", key: subject.key, status },
     {
       hint: elsewhere === undefined

@@ -8,7 +8,7 @@ import { checkFolder, compareEntries } from "../key.ts";
 import type { ListBelowOptions, ListOptions, ObjectBelow, StoreEntry } from "../store.ts";
 import type { S3Client } from "./client.ts";
 import { describeSubject, strangeAnswer } from "./error.ts";
-import { parseListing } from "./xml.ts";
+import { isCutListing, parseListing } from "./xml.ts";
 
 /** Pages in a row that may bring nothing and announce more; a server may pass over what was deleted. */
 const MOST_EMPTY_PAGES = 3;
@@ -66,6 +66,7 @@ async function* listPages(
         prefix: `${prefix}${namePrefix}`,
         ...goOn,
       },
+      isCut: isCutListing,
     }, signal);
     const page = parseListing(answer.body, prefix, { isDeep });
     if (page === undefined || page.entries.some(({ name }) => !name.startsWith(namePrefix))) {

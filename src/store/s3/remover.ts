@@ -25,16 +25,8 @@ export class S3Remover implements Remover {
   }
 
   async findHold(key: string, { signal }: StoreCallOptions = {}): Promise<string | undefined> {
-    try {
-      const { headers } = await this.#client.send(
-        { method: "HEAD", action: "look at", right: "s3:GetObject", key: checkKey(key) },
-        signal,
-      );
-      return holdOf(headers);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
+    const headers = await this.#client.head(checkKey(key), signal);
+    return headers === undefined ? undefined : holdOf(headers);
   }
 
   async remove(key: string, { signal, again }: RemoveOptions = {}): Promise<void> {

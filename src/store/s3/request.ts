@@ -75,6 +75,8 @@ export interface S3Request {
   query?: Record<string, string>;
   headers?: Record<string, string>;
   body?: Uint8Array<ArrayBuffer> | undefined;
+  /** Tells of an answer's body whether it is cut off; then it is asked for again. @default none is */
+  isCut?: (body: string) => boolean;
   /** SHA-256 of `body` in hexadecimal, where the caller knows it already. */
   sha256?: string | undefined;
 }

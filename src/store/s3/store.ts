@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { DAY_MS } from "../../dates.ts";
-import { isNotFound, StoreError } from "../../errors.ts";
+import { StoreError } from "../../errors.ts";
 import { orAborted, untilAborted } from "../../abort.ts";
 import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
@@ -194,7 +194,7 @@ export class S3Store implements Store {
     key: string,
     options: StoreCallOptions = {},
   ): Promise<{ sizeBytes: number; modified: Date; hold?: string } | undefined> {
-    const headers = await this.#head(checkKey(key), options.signal);
+    const headers = await this.#client.head(checkKey(key), options.signal);
     if (headers === undefined) return undefined;
     const sizeBytes = lengthOf(headers);
     const modified = new Date(headers.get("last-modified") ?? "");
@@ -273,7 +273,7 @@ export class S3Store implements Store {
         isHeld: this.conditions === "held",
         // Where conditions are ignored the key may have been taken while the parts were sent.
         isTaken: async (form) =>
-          (this.conditions === "ignored" || !form.conditions) && await this.#head(key, signal) !== undefined,
+          (this.conditions === "ignored" || !form.conditions) && await this.#client.head(key, signal) !== undefined,
         signal,
       });
       return { key, ...upload.whole() };
@@ -307,7 +307,7 @@ export class S3Store implements Store {
     },
   ): Promise<boolean> {
     const looksFirst = this.conditions === "ignored" || !form.conditions;
-    if (looksFirst && await this.#head(key, signal) !== undefined) return false;
+    if (looksFirst && await this.#client.head(key, signal) !== undefined) return false;
     const condition = form.conditions ? { "if-none-match": "*" } : {};
     try {
       await this.#put(key, body, { digest, ...form, headers: { ...headers, ...condition }, signal });
@@ -342,26 +342,15 @@ export class S3Store implements Store {
     if (answer.headers.get("etag") === null) throw strangeAnswer(this.#client, key, "the object's ETag");
   }
 
-  /** The object's headers, undefined when there is none. */
-  async #head(key: string, signal: AbortSignal | undefined): Promise<Headers | undefined> {
-    try {
-      const request = { method: "HEAD", action: "look at", right: "s3:GetObject", key } as const;
-      return (await this.#client.send(request, signal)).headers;
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
-  }
-
   async #isWrittenBy(writer: string | undefined, key: string, signal: AbortSignal): Promise<boolean> {
-    return (await this.#head(key, signal))?.get(WRITER_HEADER) === writer;
+    return (await this.#client.head(key, signal))?.get(WRITER_HEADER) === writer;
   }
 
   async #firstFree(keys: Iterable<string>, signal: AbortSignal): Promise<string> {
     let last = "";
     for (const key of keys) {
       last = key;
-      if (await this.#head(key, signal) === undefined) return key;
+      if (await this.#client.head(key, signal) === undefined) return key;
     }
     throw this.#exists(last);
   }

@@ -64,6 +64,17 @@ export function isCompleted(xml: string): boolean {
   return rootText(xml, "ETag") !== undefined;
 }
 
+/** Whether a body is the beginning of a page of ListObjectsV2, and not all of it. */
+export function isCutListing(xml: string): boolean {
+  const root = "<ListBucketResult";
+  const body = xml.replace(/^\s*(?:<\?[^>]*(?:>\s*|$))?/, "");
+  return (body.startsWith(root) || root.startsWith(body)) && !endsListing(xml);
+}
+
+function endsListing(xml: string): boolean {
+  return /<\/ListBucketResult\s*>\s*$/.test(xml);
+}
+
 /**
  * Reads a page of ListObjectsV2; undefined when the answer is something else, or less: one that is cut, does not say
  * whether it is all, or speaks of other keys than those directly below `prefix`.
@@ -77,7 +88,7 @@ export function parseListing(
   { isDeep = false }: { isDeep?: boolean } = {},
 ): S3Page | undefined {
   // The parser closes what is open at the end, so that half a page would do for a whole one.
-  if (!/<\/ListBucketResult\s*>\s*$/.test(xml)) return undefined;
+  if (!endsListing(xml)) return undefined;
   const page = nodeOf(parse(xml)["ListBucketResult"]);
   const truncated = textOf(page, "IsTruncated");
   if (truncated !== "true" && truncated !== "false") return undefined;

@@ -2,7 +2,14 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { isFatalForRun, isTransient } from "../../../src/errors.ts";
 import { refusalError } from "../../../src/store/s3/error.ts";
 
-const subject = { action: "store", key: "a/b", url: "s3://name/folder", region: "us-east-1", right: "s3:PutObject" };
+const subject = {
+  action: "store",
+  method: "PUT",
+  key: "a/b",
+  url: "s3://name/folder",
+  region: "us-east-1",
+  right: "s3:PutObject",
+};
 const errorBody = (code: string, message = "Said so", more = "") =>
   `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${message}</Message>${more}</Error>`;
 
@@ -93,6 +100,30 @@ Deno.test("refusalError() believes no page of a proxy that an object is missing 
       assertStringIncludes(error.hint ?? "", "something in between");
     }
   }
+});
+
+Deno.test("refusalError() tells a proxy's refusal from one of S3's, and speaks of no right then", () => {
+  const page = "<html><body><h1>403 Forbidden</h1></body></html>";
+  const ofProxy = refusalError(subject, { status: 403, headers: new Headers(), body: page });
+  assertStringIncludes(ofProxy.message, "something that is not S3 answered 403");
+  assertStringIncludes(ofProxy.hint ?? "", "something in between");
+  const headers = new Headers({ "x-amz-request-id": "4442587FB7D0A2F9" });
+  for (const refusal of [{ headers, body: "No\n" }, { headers: new Headers(), body: "" }]) {
+    const error = refusalError(subject, { status: 403, ...refusal });
+    assertStringIncludes(error.message, "S3 answered 403 AccessDenied");
+    assertStringIncludes(error.hint ?? "", "Allow s3:PutObject");
+  }
+});
+
+Deno.test("refusalError() takes a 404 to HEAD for S3's only where something tells so", () => {
+  const codeOf = (method: string, headers: Record<string, string>) =>
+    refusalError({ ...subject, method }, { status: 404, headers: new Headers(headers), body: "" }).facts.code;
+  const ofS3 = { "x-amz-request-id": "4442587FB7D0A2F9" };
+  assertEquals([codeOf("HEAD", ofS3), codeOf("HEAD", {}), codeOf("PUT", {})], [
+    "not_found",
+    "unconfirmed",
+    "not_found",
+  ]);
 });
 
 Deno.test("refusalError() says where something that is not S3 redirects to, and nothing of a region", () => {

@@ -87,3 +87,29 @@ Deno.test("list() says endless where a server repeats a page without a token", a
     assertEquals(error.facts.code, "endless");
   }
 });
+
+for (const times of [1, 99]) {
+  Deno.test(`list() asks again for a page of which half comes as if it were all, ${times === 1 ? "once" : "in vain"}`, async () => {
+    const fake = await FakeS3.start();
+    try {
+      const store = new S3Store({
+        bucket: "s3://test-bucket",
+        endpoint: fake.url,
+        region: fake.keys.region,
+        accessKeyId: fake.keys.accessKeyId,
+        secretAccessKey: new Secret(fake.keys.secretAccessKey),
+      }, { attempts: 3, backoffMs: 1 });
+      for (const name of names(0, 3)) await store.replace(name, new Uint8Array(1));
+      fake.inject("ListObjectsV2", { kind: "halve" }, times);
+      if (times === 1) {
+        assertEquals((await listAll(store, "")).map(({ name }) => name), names(0, 3));
+        assertEquals(fake.count("ListObjectsV2"), 2);
+      } else {
+        const error = await assertRejects(() => listAll(store, ""), StoreError, "the answer was cut off");
+        assertEquals([error.facts.code, fake.count("ListObjectsV2")], ["cut_off", 3]);
+      }
+    } finally {
+      await fake.close();
+    }
+  });
+}

@@ -275,6 +275,36 @@ for (
   });
 }
 
+/** What a proxy answers while the servers behind it are away. */
+const PAGE_404 = {
+  kind: "alter",
+  status: 404,
+  headers: { "x-amz-request-id": "", "content-type": "text/html" },
+  body: "<html><body><h1>404 Not Found</h1></body></html>",
+} as const;
+
+testFake("S3Store believes no proxy's 404 to HEAD that an object is missing", async ({ fake, store }) => {
+  await store.replace("a", bytesOf("abc"));
+  fake.inject("HeadObject", PAGE_404);
+  assertEquals((await store.stat("a"))?.sizeBytes, 3, "S3 is back");
+  fake.inject("HeadObject", PAGE_404);
+  fake.inject("GetObject", PAGE_404);
+  await assertRejects(() => store.stat("a"), StoreError, "something that is not S3 answered 404");
+  fake.inject("HeadObject", PAGE_404);
+  assertEquals(await store.stat("b"), undefined, "S3 itself says so of a server that has no ids of requests");
+});
+
+testFake(
+  "S3Store replaces nothing that only a proxy calls missing, where conditions are ignored",
+  async ({ fake, store }) => {
+    await store.replace("a", bytesOf("abc"));
+    store.conditions = "ignored";
+    fake.inject("HeadObject", PAGE_404);
+    await assertRejects(() => store.create(["a"], pieces(bytesOf("x"))), StoreError, "the key is taken");
+    assertEquals(await readAll(store, "a"), bytesOf("abc"));
+  },
+);
+
 testFake("S3Store gives up after its attempts, with the last cause and no upload left", async ({ fake, store }) => {
   for (const operation of ["PutObject", "UploadPart", "HeadObject", "ListObjectsV2"] as const) {
     fake.inject(operation, { kind: "refuse", status: 503, code: "SlowDown", message: "Reduce your request rate" }, 99);

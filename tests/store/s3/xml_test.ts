@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   completeBody,
   isCompleted,
+  isCutListing,
   isErrorBody,
   parseError,
   parseListing,
@@ -29,6 +30,20 @@ Deno.test("parseListing() reads names as text: no numbers, no trimming, entities
   ]);
   const first = found?.entries[0];
   assertEquals(first?.kind === "object" && [first.sizeBytes, first.modified.getTime()], [5, Date.UTC(2026, 0, 3, 18)]);
+});
+
+Deno.test("isCutListing() knows every beginning of a page, and nothing else", () => {
+  const whole = listing(contents("a"));
+  for (let end = 0; end < whole.length; end++) assertEquals(isCutListing(whole.slice(0, end)), true, `${end}`);
+  const others = [
+    whole,
+    `${whole}\n`,
+    "<html><body>Log in</body></html>",
+    '<?xml version="1.0"?><html>',
+    "{}",
+    "<Error>",
+  ];
+  assertEquals(others.map(isCutListing), others.map(() => false));
 });
 
 Deno.test("parseListing() decodes names exactly where the answer says that they are encoded", () => {

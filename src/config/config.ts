@@ -28,13 +28,14 @@ import {
 } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
-import { findMisread } from "./misread.ts";
+import { findOctals, mayHaveOctals } from "./octals.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
 import { explainSyntax, findTab, type SyntaxProblem } from "./syntax.ts";
+import { findTypographicQuotes } from "./typographic_quotes.ts";
 import { notUtf8, REPLACEMENT } from "./utf8.ts";
 import type { Address } from "./values.ts";
-import { isYamlComplaint, parseYaml, YamlSizeError } from "./yaml.ts";
+import { isYamlComplaint, parseYaml, parseYamlTexts, YamlSizeError } from "./yaml.ts";
 
 /** What says the machine's zone. */
 const LOCAL_TIME = "/etc/localtime";
@@ -265,7 +266,11 @@ export function parseConfig(text: string, { file, env }: { file: string; env: En
   // Without zod's compiled parsers: the config is parsed only once, and compiling takes longer than it saves.
   const checked = configSchema.safeParse(document, { jitless: true });
   const misfits = (checked.error?.issues ?? []).flatMap((issue) => findingsOf(issue as SchemaIssue, document));
-  const misread = [...unset, ...findMisread(written, { lines: text.split("\n"), placeOf })];
+  const misread = [
+    ...unset,
+    ...mayHaveOctals(text) ? findOctals(written, parseYamlTexts(text)) : [],
+    ...findTypographicQuotes(written, { lines: text.split("\n"), placeOf }),
+  ];
   // At its path, or below it where a text stands for a mapping (`loki: http://…`).
   const isMisread = ({ path }: ConfigFinding) =>
     misread.some((other) => formatPath(other.path) === formatPath(path.slice(0, other.path.length)));

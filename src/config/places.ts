@@ -90,13 +90,20 @@ class Scan {
   /** Reads the line that begins at `start`, with all that its value spans; returns an offset on the last line read. */
   #line(start: number): number {
     let at = start + this.#indentAt(start);
-    let path: KeyPath = [];
-    let parentIndent = -1;
+    // What is neither key nor dash is the value of the key, or behind the dash, above it.
+    const above = this.#levels.findLast(({ indent }) => indent < at - start);
+    let path: KeyPath = above === undefined ? [] : [...above.path, above.current];
+    let parentIndent = above?.indent ?? -1;
     for (;;) {
       const column = at - start;
       const dash = this.#match(DASH, at);
       const key = dash === undefined ? this.#match(KEY, at) : undefined;
-      if (dash === undefined && key === undefined) return this.#value(at, path, parentIndent);
+      if (dash === undefined && key === undefined) {
+        at = this.#skipProperties(at);
+        const place = this.places.get(JSON.stringify(path));
+        if (place !== undefined) place.value = at;
+        return this.#value(at, path, parentIndent);
+      }
       const level = this.#open(dash === undefined ? "mapping" : "sequence", column);
       level.current = key === undefined ? Number(level.current) + 1 : keyText(key);
       path = [...level.path, level.current];

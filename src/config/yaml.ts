@@ -34,6 +34,14 @@ export function parseYaml(text: string): unknown {
 }
 
 /**
+ * The same of a text that {@linkcode parseYaml} has read, each scalar as the text that stands there: `010`, `true`, `8`.
+ */
+export function parseYamlTexts(text: string): unknown {
+  // This schema knows texts alone, and no tag of another kind.
+  return parse(text.replaceAll(/(?<![^\s,[{])!!(?:int|float|bool|null)(?=\s)/g, "!!str"), { schema: "failsafe" });
+}
+
+/**
  * Goes through a value level by level, as a few lines of aliases can stand for more than memory holds, or for
  * themselves.
  */

@@ -543,6 +543,31 @@ const SCHEMA_ERRORS: { what: string; text: string; env?: Record<string, string>;
       ),
   },
   {
+    what: "the same in every way in which YAML lets a number stand, and none of a text's",
+    text:
+      `${DATABASE}task:\n  w:\n    databases: [!!str 010, "010", a]\n    delay:\n      010\n    chunk: &many 0100\n` +
+      `    parallel: !!int 02\n    concurrency: *many\n    retention: {\n      keep_last:\n        010}\n` +
+      `    chunk_bytes: # 0200\n      # none\n      0_1000000\n${BUCKET}`,
+    message: [
+      '6:7: Key "task.w.delay',
+      '7:18: Key "task.w.chunk',
+      '8:21: Key "task.w.parallel',
+      '9:18: Key "task.w.concurrency',
+      '12:9: Key "task.w.retention.keep_last',
+      '15:7: Key "task.w.chunk_bytes',
+    ]
+      .map((key) =>
+        `${key}" begins with 0, by which YAML would take it for octal; leave the 0 out, or put the value in quotes`
+      ),
+  },
+  {
+    what: "a key that begins with 0, of which YAML makes another",
+    text: `${DATABASE}task:\n  010:\n    databases: [a]\n${BUCKET}`,
+    message: [
+      '3:3: Key "task.010" begins with 0, by which YAML would take it for octal; leave the 0 out, or put the value in quotes',
+    ],
+  },
+  {
     what: "a key that is like no other",
     text: `${DATABASE}${TASK}${BUCKET}prometheus:\n  textfile: a.prom\n  frobnicate: 1\n`,
     message: [

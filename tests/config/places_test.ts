@@ -44,6 +44,21 @@ const CASES: { what: string; text: string; at: [KeyPath, "key" | "value", number
     ],
   },
   {
+    what: "values on the line below their key or dash, and what follows them",
+    text:
+      "a:\n  b:\n    1\n  c:\n    # none\n    &x\n    2\n  d:\n    {e: 3, f:\n      4}\n  g:\n  -\n    5\n  - 6\nh: 7\n",
+    at: [
+      [["a", "b"], "key", 2, 3],
+      [["a", "b"], "value", 3, 5],
+      [["a", "c"], "key", 4, 3],
+      [["a", "d", "e"], "value", 9, 9],
+      [["a", "d", "f"], "value", 10, 7],
+      [["a", "g", 0], "value", 13, 5],
+      [["a", "g", 1], "value", 14, 5],
+      [["h"], "key", 15, 1],
+    ],
+  },
+  {
     what: "comments, blank lines, document marks and CRLF",
     text: "# c: 1\r\n---\r\n\r\na: 1 # b: 2\r\n  # c: 3\r\nb: # nothing\r\n  c: x#y\r\n",
     at: [[["a"], "key", 4, 1], [["b"], "value", 6, 1], [["b", "c"], "value", 7, 6]],

@@ -116,6 +116,11 @@ export class CouchClient {
     await this.#http.waitAfterFailure(error, attempt, options);
   }
 
+  /** Waits. @throws The reason of what ends it: the signal, or that the client is to stop. */
+  async pause(ms: number, options: CallOptions = {}): Promise<void> {
+    await this.#http.pause(ms, options);
+  }
+
   /** `GET /`: CouchDB's version. @throws CouchError with `not_couchdb` when something else answers. */
   async serverVersion(options: CallOptions = {}): Promise<string> {
     return this.#versionIn(await this.#http.json("/", { action: "reach CouchDB", ...options }));
@@ -277,7 +282,7 @@ export class CouchClient {
   async missingRevisions(
     database: string,
     revisions: Readonly<Record<string, readonly string[]>>,
-    options: CallOptions = {},
+    options: CallOptions & { attempts?: number | undefined } = {},
   ): Promise<Map<string, ReadonlySet<string>>> {
     const subject = { action: `compare revisions with those of database "${database}"`, database };
     const answer = await this.#http.json(`/${encodeDatabase(database)}/_revs_diff`, {

@@ -270,11 +270,7 @@ export class CouchConnection {
   /**
    * Waits before attempt `attempt`, as long as the policy or the server says. @throws The reason of `signal` or `stop`.
    */
-  async waitAfterFailure(
-    error: CouchError,
-    attempt: number,
-    { signal, outlivesStop = false }: CallOptions = {},
-  ): Promise<void> {
+  async waitAfterFailure(error: CouchError, attempt: number, options: CallOptions = {}): Promise<void> {
     this.retries++;
     this.#trouble = { error, sinceMs: this.#trouble?.sinceMs ?? performance.now() };
     const { retryAfterMs } = error.facts;
@@ -282,8 +278,13 @@ export class CouchConnection {
     const told = this.tell(error);
     this.#log.debug("couchdb request is repeated", { attempt, waitMs: Math.round(waitMs), error: told });
     this.#notice.tell({ attempt, waitMs, error: told });
+    await this.pause(waitMs, options);
+  }
+
+  /** Waits. @throws The reason of `signal` or `stop`. */
+  async pause(ms: number, { signal, outlivesStop = false }: CallOptions): Promise<void> {
     const ends = [signal, outlivesStop ? undefined : this.#stop].filter((one) => one !== undefined);
-    await wait(waitMs, ends.length > 1 ? AbortSignal.any(ends) : ends[0]);
+    await wait(ms, ends.length > 1 ? AbortSignal.any(ends) : ends[0]);
   }
 
   /** Makes one request and returns its answer once the status says success. */

@@ -8,6 +8,8 @@ import { IdSet } from "../id_set.ts";
 import { readTextMembers } from "../json/members.ts";
 import type { Log } from "../observe.ts";
 import type { CallOptions, CouchClient, WriteRow } from "./client.ts";
+import { leavesOf } from "./lacking.ts";
+import { awaitLateWrite, mayBeWritten, type WritePlace } from "./late_write.ts";
 import { RequestBody, type Revisions, singleDocumentBody } from "./request_body.ts";
 
 /**
@@ -108,6 +110,7 @@ export class DocumentWriter {
   /** Documents with which CouchDB answered 500, or the connection broke, since it last took one. */
   #serverErrors = 0;
   readonly #failedIds = new IdSet();
+  readonly #place: WritePlace;
   /** What the server, or a proxy in front of it, has let through in one request, as far as that is known. */
   #mostBytes = Infinity;
 
@@ -115,6 +118,7 @@ export class DocumentWriter {
     this.#client = client;
     this.#database = database;
     this.#options = options;
+    this.#place = { client, database, log: options.log };
   }
 
   /**
@@ -131,6 +135,7 @@ export class DocumentWriter {
         waiting.unshift(...halves(next.body));
         continue;
       }
+      const startedMs = performance.now();
       try {
         const { rows, copies } = await this.#client.bulkDocs(this.#database, next.body.json(), options);
         this.#serverErrors = 0;
@@ -141,10 +146,25 @@ export class DocumentWriter {
           waiting.unshift(again);
         }
       } catch (error) {
-        waiting.unshift(...await this.#afterRefusal(error, next, call));
+        const body = await this.#lackingBehind(error, next.body, { startedMs, ...options });
+        if (body.count > 0) waiting.unshift(...await this.#afterRefusal(error, { ...next, body }, call));
       }
     }
     return call.refused;
+  }
+
+  /** What of a body is lacking behind an attempt that failed; the body itself where that is all of it. */
+  async #lackingBehind(
+    error: unknown,
+    body: RequestBody,
+    { startedMs, ...options }: CallOptions & { startedMs: number },
+  ): Promise<RequestBody> {
+    const leaves = leavesOf(body);
+    if (!mayBeWritten(error) || leaves.length === 0) return body;
+    const tookMs = performance.now() - startedMs;
+    const lacks = await awaitLateWrite(this.#place, leaves, { error, tookMs, ...options });
+    if (lacks === undefined || leaves.every(lacks)) return body;
+    return new RequestBody("kept", body.documents().filter((_, index) => lacks(leaves[index]!)));
   }
 
   /**
@@ -164,6 +184,7 @@ export class DocumentWriter {
     for (let attempt = 1;; attempt++) {
       // When the document's own source fails, fetch would only say that the body broke.
       let sourceFailure: { error: unknown } | undefined;
+      const startedMs = performance.now();
       const source = notingFailure(open(), (error) => sourceFailure = { error });
       try {
         const body = ReadableStream.from(singleDocumentBody(source, identity.revisions));
@@ -181,6 +202,7 @@ export class DocumentWriter {
       } catch (error) {
         if (sourceFailure !== undefined) throw sourceFailure.error;
         if (!(error instanceof CouchError)) throw error;
+        if (await this.#isThere(error, identity, { startedMs, ...options })) return call.refused;
         if (this.#isLastAttempt(error, attempt)) {
           if (!isRefusal(error)) await this.#blameDocument(error, options);
           const { error: name, reason } = error.facts;
@@ -190,6 +212,18 @@ export class DocumentWriter {
         await this.#client.waitAfterFailure(error, attempt + 1, options);
       }
     }
+  }
+
+  /** Whether CouchDB has a document although the attempt to write it failed. */
+  async #isThere(
+    error: CouchError,
+    { id, rev, revisions }: { id: string | undefined; rev: string | undefined; revisions: Revisions },
+    { startedMs, ...options }: CallOptions & { startedMs: number },
+  ): Promise<boolean> {
+    if (!mayBeWritten(error) || id === undefined || rev === undefined || revisions === "new") return false;
+    const tookMs = performance.now() - startedMs;
+    const lacks = await awaitLateWrite(this.#place, [{ id, rev }], { error, tookMs, ...options });
+    return lacks?.({ id, rev }) === false;
   }
 
   /** Notes a document that is not even sent. */

@@ -37,7 +37,7 @@ async function stream(fake: FakeCouchDb, count: number): Promise<{ writer: Docum
 }
 
 Deno.test("DocumentWriter.writeStream() throws when CouchDB fails at each document, rather than to blame them all", async () => {
-  for (const fault of [{ kind: "answer", status: 500 }, { kind: "lose answer" }] as const) {
+  for (const fault of [{ kind: "answer", status: 500 }, { kind: "drop" }] as const) {
     await using fake = await startFakeCouchDb();
     await couchOk(fake, "PUT /db");
     fake.faults.add({ endpoint: "_bulk_docs", times: 1e9, fault });
@@ -61,4 +61,82 @@ Deno.test("DocumentWriter.writeStream() names the documents that CouchDB fails a
   const { writer, error } = await stream(fake, 60);
   assertEquals(error, undefined);
   assertEquals([writer.failedDocuments, writer.failed.every(({ server_failed }) => server_failed)], [30, true]);
+});
+
+/** The leaf revisions of one document, as bodies have them. */
+function leavesOfOne(count: number): { id: string; bytes: Uint8Array }[] {
+  return Array.from({ length: count }, (_, number) => {
+    const json = JSON.stringify({ _id: "many", _rev: `1-${number}`, _revisions: { start: 1, ids: [`${number}`] } });
+    return { id: "many", bytes: new TextEncoder().encode(json) };
+  });
+}
+
+/** As CouchDB answers in the name of each document where it has taken a minute (3.5.0). */
+const TOOK_TOO_LONG = {
+  kind: "answer",
+  status: 500,
+  body: [{ error: "error", reason: "internal_server_error" }],
+} as const;
+
+/** Lets the first request fail after a while, and carries out what it asked for later still. */
+function writeLate(fake: FakeCouchDb, { isLost = false }: { isLost?: boolean } = {}): { written: () => Promise<void> } {
+  fake.faults.add({ endpoint: "_bulk_docs", fault: TOOK_TOO_LONG });
+  const late = Promise.withResolvers<void>();
+  let isFirst = true;
+  fake.onRequest(async ({ endpoint }) => {
+    if (endpoint !== "_bulk_docs" || !isFirst) return;
+    isFirst = false;
+    if (isLost) late.resolve();
+    else {
+      const docs = leavesOfOne(9).map(({ bytes }) => JSON.parse(new TextDecoder().decode(bytes)));
+      const write = () => couchOk(fake, "POST /db/_bulk_docs", { new_edits: false, docs }).then(() => late.resolve());
+      setTimeout(write, 300);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  });
+  return { written: () => late.promise };
+}
+
+Deno.test("DocumentWriter.write() does not send again what CouchDB writes behind its own answer that it took too long", async () => {
+  await using fake = await startFakeCouchDb();
+  await couchOk(fake, "PUT /db");
+  const { written } = writeLate(fake);
+  const writer = new DocumentWriter(impatientClient(fake), "db", { log: new RecordedLog(), isNew: false });
+  assertEquals((await writer.write(new RequestBody("kept", leavesOfOne(9)))).revisions, 0);
+  await written();
+  // One of the writer's, and that which stands for CouchDB going on.
+  assertEquals([fake.requestsTo("_bulk_docs").length, writer.failedRevisions], [2, 0]);
+});
+
+Deno.test("DocumentWriter.writeStream() does not name as refused what CouchDB writes behind its answer", async () => {
+  await using fake = await startFakeCouchDb();
+  await couchOk(fake, "PUT /db");
+  const { written } = writeLate(fake);
+  const writer = new DocumentWriter(impatientClient(fake), "db", { log: new RecordedLog(), isNew: false });
+  const [leaf] = leavesOfOne(1) as [{ id: string; bytes: Uint8Array }];
+  const open = () => ReadableStream.from([leaf.bytes]);
+  await writer.writeStream(open, { id: "many", rev: "1-0", revisions: "kept" });
+  await written();
+  assertEquals([fake.requestsTo("_bulk_docs").length, writer.failedRevisions], [2, 0]);
+});
+
+Deno.test("DocumentWriter.write() sends again what CouchDB has given up, and only what it lacks", async () => {
+  await using fake = await startFakeCouchDb();
+  await couchOk(fake, "PUT /db");
+  const docs = leavesOfOne(4).map(({ bytes }) => JSON.parse(new TextDecoder().decode(bytes)));
+  await couchOk(fake, "POST /db/_bulk_docs", { new_edits: false, docs });
+  writeLate(fake, { isLost: true });
+  const writer = new DocumentWriter(impatientClient(fake), "db", { log: new RecordedLog(), isNew: false });
+  assertEquals((await writer.write(new RequestBody("kept", leavesOfOne(9)))).revisions, 0);
+  assertEquals(fake.requestsTo("_bulk_docs").map(({ ids }) => ids?.length), [4, 9, 5]);
+});
+
+Deno.test("DocumentWriter.write() sends all again where CouchDB does not say what it lacks", async () => {
+  await using fake = await startFakeCouchDb();
+  await couchOk(fake, "PUT /db");
+  writeLate(fake, { isLost: true });
+  fake.faults.add({ endpoint: "_revs_diff", times: 9, fault: { kind: "answer", status: 500 } });
+  const writer = new DocumentWriter(impatientClient(fake), "db", { log: new RecordedLog(), isNew: false });
+  assertEquals((await writer.write(new RequestBody("kept", leavesOfOne(9)))).revisions, 0);
+  assertEquals(fake.requestsTo("_bulk_docs").map(({ ids }) => ids?.length), [9, 9]);
 });

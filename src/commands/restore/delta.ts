@@ -4,10 +4,10 @@
  * another revision than the backup's.
  */
 import type { CouchClient } from "../../couchdb/client.ts";
+import { findLacking, type Lacks, type LeafIdentity, leavesOf } from "../../couchdb/lacking.ts";
 import { RequestBody } from "../../couchdb/request_body.ts";
 import { CouchError } from "../../errors.ts";
 import { IdSet } from "../../id_set.ts";
-import { readTextMembers } from "../../json/members.ts";
 
 /** How many ids are named; all are counted. */
 const MOST_NAMED = 1000;
@@ -18,12 +18,6 @@ export interface NewerDocuments {
   count: number;
   /** The first thousand. */
   ids: string[];
-}
-
-/** A leaf revision, as far as CouchDB has to know it to compare. */
-export interface LeafIdentity {
-  id: string;
-  rev: string;
 }
 
 /** Compares what is restored with what a database has. */
@@ -65,22 +59,11 @@ export class Delta {
 
   /**
    * Notes which of some leaf revisions the database has. @returns Whether it lacks one; undefined where CouchDB cannot
-   * compare: one id or revision of others that it does not take spoils the whole request.
+   * compare.
    */
-  async #compare(
-    leaves: readonly LeafIdentity[],
-    options: { signal: AbortSignal },
-  ): Promise<((leaf: LeafIdentity) => boolean) | undefined> {
-    const wanted: Record<string, string[]> = {};
-    for (const { id, rev } of leaves) (Object.hasOwn(wanted, id) ? wanted[id]! : wanted[id] = []).push(rev);
-    let missing: Map<string, ReadonlySet<string>>;
-    try {
-      missing = await this.#couch.missingRevisions(this.#database, wanted, options);
-    } catch (error) {
-      if (error instanceof CouchError && error.facts.status === 400) return undefined;
-      throw error;
-    }
-    const lacks = ({ id, rev }: LeafIdentity) => missing.get(id)?.has(rev) === true;
+  async #compare(leaves: readonly LeafIdentity[], options: { signal: AbortSignal }): Promise<Lacks | undefined> {
+    const lacks = await findLacking(this.#couch, this.#database, leaves, options);
+    if (lacks === undefined) return undefined;
     for (const leaf of leaves) {
       if (lacks(leaf)) continue;
       this.present++;
@@ -140,13 +123,4 @@ export class Delta {
     this.newer.count++;
     if (this.newer.ids.length < MOST_NAMED) this.newer.ids.push(id);
   }
-}
-
-/** The leaf revisions in a batch; none of one whose documents have no revisions. */
-export function leavesOf(body: RequestBody): LeafIdentity[] {
-  if (body.revisions === "new") return [];
-  return body.documents().map((document) => {
-    const { _id = "", _rev = "" } = readTextMembers(document.bytes, ["_id", "_rev"]);
-    return { id: document.id ?? _id, rev: _rev };
-  });
 }

@@ -5,6 +5,7 @@
  */
 import type { Archive, ArchiveChunk, ChunkProblem } from "../../archive/archive.ts";
 import type { CheckedChunk, ReadChunkOptions } from "../../archive/chunk.ts";
+import { leavesOf } from "../../couchdb/lacking.ts";
 import type { RequestBody } from "../../couchdb/request_body.ts";
 import type { UnreadableDocument } from "../../couchdb/couchdb.ts";
 import { addRefusals, type DocumentWriter, type Refusals } from "../../couchdb/write.ts";
@@ -16,7 +17,7 @@ import { nameOfChunk } from "../../archive/parents.ts";
 import type { Log, Progress } from "../../observe.ts";
 import { forEachParallel, loadAhead, Slots } from "../../parallel.ts";
 import { type Batch, BATCH_BYTES, BatchBuilder } from "./batch.ts";
-import { type Delta, leavesOf } from "./delta.ts";
+import type { Delta } from "./delta.ts";
 import {
   type ChunkOnItsWay,
   firstBeginning,

@@ -145,7 +145,7 @@ Deno.test("restore() writes in smaller requests where a proxy resets large ones,
 
 Deno.test("restore() ends when every request breaks, rather than to blame the documents", async () => {
   await using setup = await setUpRestore();
-  setup.server.faults.add({ endpoint: "_bulk_docs", times: 1e9, fault: { kind: "lose answer" } });
+  setup.server.faults.add({ endpoint: "_bulk_docs", times: 1e9, fault: { kind: "drop" } });
   await assertRejects(() => restoreDocuments(setup, documentsNamed(100)), CouchError, "the connection broke");
 });
 

@@ -377,7 +377,7 @@ Deno.test("restore() of a single chunk restores its documents, checked against t
 Deno.test("restore() streams a document that is too large to be held, and sends it again when the connection breaks", async () => {
   await using archive = await setUpArchive(undefined, { documents: 20, attachmentBytes: 5_000_000 });
   const { server } = archive;
-  server.faults.add({ endpoint: "_bulk_docs", database: "new", id: "attachments", fault: { kind: "lose answer" } });
+  server.faults.add({ endpoint: "_bulk_docs", database: "new", id: "attachments", fault: { kind: "drop" } });
   const report = await restore(archive.context, { database: "new", path: archive.path });
   assertEquals(report.ok, true);
   assertEquals(server.requestsTo("_bulk_docs", "new").filter(({ ids }) => ids.includes("attachments")).length, 2);

@@ -75,14 +75,10 @@ export type { Leaf } from "./src/archive/walk.ts";
 export type { Check, CheckReport } from "./src/commands/check.ts";
 export type { StoreCheckReport } from "./src/commands/check_store.ts";
 export type { DiffIds, DiffReport, DiffRequest } from "./src/commands/diff.ts";
-export type {
-  DocumentState,
-  ExportRequest,
-  FoundDocument,
-  ShownDocument,
-  ShowRequest,
-  Sink,
-} from "./src/commands/document.ts";
+export type { ExportRequest } from "./src/commands/export.ts";
+export type { DocumentState, FoundDocument } from "./src/commands/find.ts";
+export type { ShownDocument, ShowRequest } from "./src/commands/show.ts";
+export type { Sink } from "./src/commands/sink.ts";
 export type { ExpireRequest } from "./src/commands/expire/expire.ts";
 export type { ExpiredBackup, ExpireProblem, ExpireReport, KeptBy } from "./src/commands/expire/report.ts";
 export type { KeepReport, KeepRequest } from "./src/commands/keep.ts";

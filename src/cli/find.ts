@@ -1,5 +1,5 @@
 /** `couchdb-backup find <db> --id ID`: the revisions of a document over all backups. */
-import type { DocumentState, FoundDocument } from "../commands/document.ts";
+import type { DocumentState, FoundDocument } from "../commands/find.ts";
 import { EXIT, UsageError } from "../errors.ts";
 import { formatInstant } from "../observe/figures.ts";
 import { type Command, IDENTITY_FLAG, SAVED_DATABASE } from "./command.ts";

@@ -16,7 +16,7 @@ import type { CouchClient } from "../couchdb/client.ts";
 import { decodeDatabase } from "../database_name.ts";
 import { IdSet } from "../id_set.ts";
 import type { Log } from "../observe.ts";
-import { openWhole } from "./document.ts";
+import { openWhole } from "./open_whole.ts";
 import { StateSums } from "./state_sums.ts";
 
 /** The word that stands for the living database in place of a path. */

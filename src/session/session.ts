@@ -13,7 +13,10 @@ import type { RunContext, RunMonitor } from "../commands/backup/context.ts";
 import type { EndedRun } from "../commands/backup/backup.ts";
 import type { CheckReport } from "../commands/check.ts";
 import type { DiffReport, DiffRequest } from "../commands/diff.ts";
-import type { ExportRequest, FoundDocument, ShownDocument, ShowRequest, Sink } from "../commands/document.ts";
+import type { ExportRequest } from "../commands/export.ts";
+import type { FoundDocument } from "../commands/find.ts";
+import type { ShownDocument, ShowRequest } from "../commands/show.ts";
+import type { Sink } from "../commands/sink.ts";
 import type { StoreCheckReport } from "../commands/check_store.ts";
 import type { ExpireRequest } from "../commands/expire/expire.ts";
 import type { ExpireReport } from "../commands/expire/report.ts";
@@ -249,7 +252,7 @@ export class ProgramSession implements Session {
   }
 
   async show(request: ShowRequest, sink: Sink): Promise<ShownDocument> {
-    const { showDocument } = await import("../commands/document.ts");
+    const { showDocument } = await import("../commands/show.ts");
     return await showDocument({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
@@ -257,12 +260,12 @@ export class ProgramSession implements Session {
     request: ExportRequest,
     sink: Sink,
   ): Promise<{ database: string; path: string; revisions: number }> {
-    const { exportDocuments } = await import("../commands/document.ts");
+    const { exportDocuments } = await import("../commands/export.ts");
     return await exportDocuments({ ...this.surroundings, ...this.#paths() }, request, sink);
   }
 
   async find(request: { database: string; id: string }): Promise<FoundDocument> {
-    const { findDocument } = await import("../commands/document.ts");
+    const { findDocument } = await import("../commands/find.ts");
     return await findDocument({ ...this.surroundings, ...this.#paths() }, request);
   }
 

@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeDiff } from "../../src/cli/diff.ts";
 import { describeFound } from "../../src/cli/find.ts";
-import { findDocument } from "../../src/commands/document.ts";
+import { findDocument } from "../../src/commands/find.ts";
 import { encodeDatabase } from "../../src/database_name.ts";
 import { ArchiveError, UsageError } from "../../src/errors.ts";
 import type { ProgramSession } from "../../src/session/session.ts";

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { Repository } from "../../src/archive/repository.ts";
 import { describeFound } from "../../src/cli/find.ts";
 import { backup } from "../../src/commands/backup/backup.ts";
-import { findDocument } from "../../src/commands/document.ts";
+import { findDocument } from "../../src/commands/find.ts";
 import { expire } from "../../src/commands/expire/expire.ts";
 import { listBackups } from "../../src/commands/list.ts";
 import { findFleet } from "../../src/commands/restore/fleet_selection.ts";

@@ -6,9 +6,6 @@ import { nearest } from "../nearest.ts";
 import type { KeyPath } from "./places.ts";
 import { SECTIONS } from "./schema.ts";
 
-/** The keys that stand at the beginning of a line. */
-export const OUTERMOST_KEYS: readonly string[] = SECTIONS[""] ?? [];
-
 /** Every key that has a meaning somewhere. */
 export const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(SECTIONS).flat());
 

@@ -31,7 +31,7 @@ import { type DesignDocument, readDesign } from "./design_document.ts";
 import { GzippedBodies } from "./gzipped_body.ts";
 import { type DatabaseInfo, readInfo } from "./info.ts";
 
-export type { CallOptions, ClientOptions, CouchTrouble } from "./connection.ts";
+export type { CallOptions, ClientOptions } from "./connection.ts";
 
 /** What a node of a cluster says of itself. */
 export interface NodeState {

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncl
 import { Buffer } from "node:buffer";
 import { parseCalendar } from "../../src/calendar/calendar.ts";
 import { type Config, loadConfig, parseConfig } from "../../src/config/config.ts";
-import { KNOWN_KEYS, OUTERMOST_KEYS } from "../../src/config/keys.ts";
+import { KNOWN_KEYS } from "../../src/config/keys.ts";
+import { SECTIONS } from "../../src/config/schema.ts";
 import { guardEnvironment } from "../../src/config/environment.ts";
 import { ConfigError, describeError, UsageError } from "../../src/errors.ts";
 
@@ -1241,7 +1242,7 @@ Deno.test("config.sample.yaml and docs/configuration.md speak of every key of KN
   for (const key of KNOWN_KEYS) {
     assertEquals(docs.includes(`\n| \`${key}\` | `) || docs.includes(`\n### ${key}\n`), true, `docs: ${key}`);
   }
-  for (const key of OUTERMOST_KEYS) {
+  for (const key of SECTIONS[""]!) {
     assertEquals(new RegExp(`^(?:# )?${key}:`, "m").test(sample), true, `sample: ${key}`);
   }
 });

@@ -51,7 +51,7 @@ async function status(setup: TestRepository, now: Date, tasks: readonly Task[] =
   };
 }
 
-Deno.test("readStatus(): nothing ever", async () => {
+Deno.test("readStatus() says never where nothing was ever saved, and due while the latest elapse need not have begun", async () => {
   await using setup = await TestRepository.open();
   const found = await status(setup, NOON);
   assertEquals([found.state, found.code], ["never", 3]);
@@ -59,7 +59,7 @@ Deno.test("readStatus(): nothing ever", async () => {
   assertEquals((await status(setup, new Date("2026-11-25T06:05:00Z"))).state, "due");
 });
 
-Deno.test("readStatus(): saved", async () => {
+Deno.test("readStatus() says saved, since when, and when the task is next due", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, TODAY, report("2026-11-25T06:10:00Z"));
   const found = await status(setup, NOON);
@@ -67,7 +67,7 @@ Deno.test("readStatus(): saved", async () => {
   assertEquals(found.text, "daily  saved  last complete 2026-11-25T06:10:00Z (5h50m ago), next 2026-11-26T06:00:00Z\n");
 });
 
-Deno.test("readStatus(): one of two failed, and is tried again", async () => {
+Deno.test("readStatus() names the databases that are not saved, and when they are tried again", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, YESTERDAY, report("2026-11-24T06:10:00Z"));
   await claim(setup, TODAY);
@@ -93,17 +93,18 @@ Deno.test("readStatus(): one of two failed, and is tried again", async () => {
   );
 });
 
-Deno.test("readStatus(): the whole task failed", async () => {
+Deno.test("readStatus() says why where the whole task failed", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, TODAY, report("2026-11-25T06:10:00Z", { databases: [], error: "Cannot list the databases" }));
   const found = await status(setup, NOON);
   assertEquals([found.state, found.code, found.error], ["failed", 3, "Cannot list the databases"]);
 });
 
-Deno.test("readStatus(): late", async () => {
+Deno.test("readStatus() says due for half an hour behind an elapse that nobody runs, and then late", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, YESTERDAY, report("2026-11-24T06:10:00Z"));
   assertEquals((await status(setup, new Date("2026-11-25T06:29:00Z"))).state, "due");
+  assertEquals((await status(setup, new Date("2026-11-25T06:31:00Z"))).state, "late");
   const found = await status(setup, NOON);
   assertEquals([found.state, found.code], ["late", 3]);
   assertEquals(
@@ -112,7 +113,7 @@ Deno.test("readStatus(): late", async () => {
   );
 });
 
-Deno.test("readStatus(): running, died, interrupted", async () => {
+Deno.test("readStatus() tells a run that goes on from one that has died, and from one that was interrupted", async () => {
   await using setup = await TestRepository.open();
   const now = new Date(Date.now() + 1000);
   const soon = task("daily", { cron: "*-*-* *:00:00 UTC" });
@@ -127,7 +128,7 @@ Deno.test("readStatus(): running, died, interrupted", async () => {
   assertEquals((await status(setup, now, [soon])).state, "interrupted");
 });
 
-Deno.test("readStatus(): repaired, by another try or by hand", async () => {
+Deno.test("readStatus() says saved where another try, or a run by hand, has saved what had failed", async () => {
   await using setup = await TestRepository.open();
   await finish(setup, TODAY, report("2026-11-25T07:10:00Z", { generations: 3 }));
   const found = await status(setup, NOON);
@@ -146,7 +147,7 @@ Deno.test("readStatus(): repaired, by another try or by hand", async () => {
   );
 });
 
-Deno.test("readStatus(): late, where the elapse before was missed as well", async () => {
+Deno.test("readStatus() says late at once where the elapse before was missed as well", async () => {
   await using setup = await TestRepository.open();
   const hourly = task("daily", { cron: "*-*-* *:00:00 UTC" });
   const often = task("daily", { cron: "*-*-* *:00/15:00 UTC" });
@@ -164,7 +165,7 @@ Deno.test("readStatus(): late, where the elapse before was missed as well", asyn
   assertEquals((await status(setup, new Date("2026-11-25T09:10:00Z"), [hourly])).state, "due");
 });
 
-Deno.test("readStatus(): late, where the task was run by hand since, and nothing was saved by that", async () => {
+Deno.test("readStatus() says late where the task was run by hand since, and nothing was saved by that", async () => {
   const hourly = task("daily", { cron: "*-*-* *:00:00 UTC" });
   const failed = report("2026-11-25T07:30:20Z", { databases: FAILED });
   for (const where of ["a Lambda", "a command line"]) {
@@ -176,7 +177,7 @@ Deno.test("readStatus(): late, where the task was run by hand since, and nothing
   }
 });
 
-Deno.test("readStatus(): a task without a schedule stands as its last run by hand left it", async () => {
+Deno.test("readStatus() has a task without a schedule stand as its last run by hand left it", async () => {
   await using setup = await TestRepository.open();
   assertEquals((await status(setup, NOON, [HAND])).state, "never");
   const byHand = (at: string, part: Partial<TaskReport> = {}) =>

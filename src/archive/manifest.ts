@@ -230,7 +230,10 @@ export interface ChainLoss {
 export interface Manifest extends Origin {
   /** When it was complete. */
   finished_at: string;
-  /** The store's clock at that moment, where it tells one. */
+  /**
+   * The store's clock at that moment, where it tells one; later by a second or more where its run has saved the database
+   * in that second already.
+   */
   stored_at: string | null;
   /** Until when its objects are locked at least, where the task is incremental and locks them. */
   locked_until?: string | null | undefined;

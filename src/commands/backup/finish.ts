@@ -59,8 +59,7 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   const finishedAt = now();
   const skewMs = store.clockSkewMs;
   // Backups are ordered by the store's clock: those of several machines have no other one in common.
-  const storedAt = new Date(finishedAt.getTime() + (skewMs ?? 0));
-  const momentAt = laterThanOwn(storedAt, origin.run, backup.manifests);
+  const momentAt = laterThanOwn(new Date(finishedAt.getTime() + (skewMs ?? 0)), origin.run, backup.manifests);
   if (Math.abs(skewMs ?? 0) > MOST_CLOCK_DIFFERENCE_MS) {
     log.warn("clock of this machine and clock of the store differ: backups are ordered by the store's", {
       seconds: Math.round(skewMs! / 1000),
@@ -71,7 +70,8 @@ export async function finishBackup(context: Run, backup: FinishedBackup): Promis
   const manifest: Manifest = {
     ...origin,
     finished_at: finishedAt.toISOString(),
-    stored_at: skewMs === undefined ? null : storedAt.toISOString(),
+    // In the second that the name says: by that its copy is told from those of other manifests of the run.
+    stored_at: skewMs === undefined ? null : momentAt.toISOString(),
     // Its first chunk was stored a moment after it began.
     ...lockDays === undefined
       ? {}
@@ -168,8 +168,8 @@ async function requireChunks(
 }
 
 /**
- * The moment in the manifest's name, to the second: later than that of what this run has made of the database already.
- * Two tasks may save a small one within a second, and either backup is a restore point.
+ * The moment of the backup, which its manifest's name has to the second: later than that of what this run has made of
+ * the database already. Two tasks may save a small one within a second, and either backup is a restore point.
  */
 function laterThanOwn(storedAt: Date, run: string, manifests: readonly ListedManifest[]): Date {
   const own = manifests.flatMap((one) => one.run === shortRun(run) ? one.finishedAt ?? [] : []);

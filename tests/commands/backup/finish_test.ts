@@ -58,6 +58,15 @@ Deno.test("finishBackup() makes a restore point of each backup that two tasks of
       ["weekly", "manifest-20260103T180500Z-0b5a8fd2.json"],
     ]);
   });
+  await inStore(async (store, put) => {
+    for (const task of ["weekly", "monthly"]) await finish(store, task);
+    for (const second of ["00", "01"]) await put(`manifest-20260103T1805${second}Z-0b5a8fd2.json`, "");
+    // The copy is that of the newest, and of no other.
+    assertEquals(
+      (await readManifests(store, FOLDER, {})).map((one) => "manifest" in one ? one.manifest.task : one.name),
+      ["manifest-20260103T180500Z-0b5a8fd2.json", "monthly"],
+    );
+  });
 });
 
 Deno.test("finishBackup() takes its own manifest for stored, and never another one that lies there", async () => {

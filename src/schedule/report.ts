@@ -6,6 +6,7 @@
  */
 import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
+import { takeInventory } from "../archive/inventory.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
 import type { Repository } from "../archive/repository.ts";
@@ -77,15 +78,19 @@ export async function readReport(
   }
   const byDay = { complete: zeros(days), unchanged: zeros(days), failed: zeros(days), bytes: zeros(days) };
   const catalog = new Catalog(repository);
-  const look = async (database: string, signal: AbortSignal): Promise<[string, CatalogEntry[]]> => {
-    return [database, await Array.fromAsync(catalog.entries(database, { signal }))];
+  const look = async (database: string, signal: AbortSignal) => {
+    const entries = await Array.fromAsync(catalog.entries(database, { signal }));
+    return { database, isKnown: entries.length > 0, entries: await onlyBackups(repository, entries, { signal }) };
   };
   const databases: ReportedDatabase[] = [];
   const seen = new Set<string>();
   for await (
-    const [database, entries] of loadAhead(catalog.databases({ signal }), look, { limit: DATABASES_AT_ONCE, signal })
+    const { database, isKnown, entries } of loadAhead(catalog.databases({ signal }), look, {
+      limit: DATABASES_AT_ONCE,
+      signal,
+    })
   ) {
-    if (entries.length === 0) continue;
+    if (!isKnown) continue;
     seen.add(database);
     databases.push(describe(database, entries, { period, runsOf, byDay }));
   }
@@ -108,6 +113,23 @@ export async function readReport(
     by_day: byDay,
     databases,
   };
+}
+
+/**
+ * The entries of a database, the newest first, where the newest is that of a backup; where its manifest is not there, as
+ * it is lost or its run was ended right before it, what lies in the database's folders.
+ */
+async function onlyBackups(
+  repository: Repository,
+  entries: CatalogEntry[],
+  { signal }: StoreCallOptions,
+): Promise<CatalogEntry[]> {
+  const [newest] = entries;
+  if (newest === undefined) return entries;
+  const { database, manifestKey } = newest;
+  if (await repository.store.stat(manifestKey, { signal }) !== undefined) return entries;
+  const folders = await Array.fromAsync(takeInventory(repository, { database, signal }));
+  return folders.flatMap(({ backups }) => backups).sort((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime());
 }
 
 interface Period {

@@ -68,6 +68,19 @@ bucket: ${folder}/bucket
       ],
     );
     assertEquals(report.databases.map(({ sizes }) => sizes.length), [1, 1, 0]);
+
+    // Somebody has deleted a day, and of another database everything.
+    await Deno.remove(`${folder}/bucket/2026/11/21/b`, { recursive: true });
+    for (const day of ["20", "21"]) await Deno.remove(`${folder}/bucket/2026/11/${day}/a`, { recursive: true });
+    const after = await readReport({ repository, now, signal: NEVER }, config.tasks, { days: 5 });
+    assertEquals(
+      after.databases.map(({ database, days, depth, backups, last }) => [database, days, depth, backups, last]),
+      [
+        ["a", ".5", 0, 0, null],
+        ["b", ".f.l.", 0, 1, report.databases[1]!.last!.replace("11-21", "11-20")],
+        ["c", ".2x.2", 0, 0, null],
+      ],
+    );
     const { complete, unchanged, failed } = report.by_day;
     assertEquals([complete, unchanged, failed], [[0, 2, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]);
     const [task] = report.tasks;

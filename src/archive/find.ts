@@ -177,16 +177,34 @@ async function findLocal(context: PathContext, path: string, database: string): 
   const { href } = pathToFileURL(absolute);
   const { name } = splitKey(absolute);
   if (name === "") return undefined; // The root of the file system is nobody's backup.
+  const below = await findInOwnStore(context, absolute, database);
+  if (below !== undefined) return below;
   const parent = await context.openStore(splitKey(href).folder || "file:///");
   if (await parent.stat(name, { signal: context.signal }) !== undefined) {
     return placeOfObject({ store: parent, folder: "", name });
   }
   const store = await context.openStore(href);
   if (!await holdsAnything(store, context)) return undefined;
-  const below = await findBelow(context, { store, key: "", database });
-  if (below.place === undefined) throw nothingAt(path, below.tried);
+  const found = await findBelow(context, { store, key: "", database });
+  if (found.place === undefined) throw nothingAt(path, found.tried);
   // The folder's own name says which database it is a backup of.
-  return below.place.folder === "" ? { store: parent, folder: name } : below.place;
+  return found.place.folder === "" ? { store: parent, folder: name } : found.place;
+}
+
+/**
+ * What lies in the config's bucket folder, by a path of this machine. Who writes beside it, as `keep` does, must not take
+ * a backup's folder for a bucket folder of its own, and put the mark of one there.
+ */
+async function findInOwnStore(
+  context: PathContext,
+  absolute: string,
+  database: string,
+): Promise<ArchivePlace | undefined> {
+  const store = context.repository?.store;
+  if (store === undefined || !store.url.startsWith("file:")) return undefined;
+  const root = fileURLToPath(store.url);
+  if (!absolute.startsWith(`${root}/`)) return undefined;
+  return (await findBelow(context, { store, key: absolute.slice(root.length + 1), database })).place;
 }
 
 async function holdsAnything(store: Store, { signal }: PathContext): Promise<boolean> {

@@ -148,10 +148,16 @@ Deno.test("findArchive() finds a folder of the Rust port, which leaves slashes i
   assertEquals(await local.store.stat(joinKey(local.folder, "000.json.gz")) !== undefined, true);
 });
 
-Deno.test("findArchive() finds a local folder without a config, relative to the working folder too", async () => {
+/** The same with a config whose bucket folder is another one. */
+function elsewhere({ root, context }: Setup): PathContext {
+  const store = new DirectoryStore(join(root, "elsewhere"));
+  return { ...context, repository: new Repository(store, { prefix: PREFIX, suffix: SUFFIX }) };
+}
+
+Deno.test("findArchive() finds a local folder that is not the config's, relative to the working folder too", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22");
-  const context = { ...setup.context, store: undefined };
+  const context = elsewhere(setup);
   const relativePath = relative(Deno.cwd(), join(setup.root, folder));
   for (const path of [relativePath, `./${relativePath}`, join(setup.root, folder, "manifest.json")]) {
     const place = await findArchive(context, path, "other");
@@ -162,12 +168,23 @@ Deno.test("findArchive() finds a local folder without a config, relative to the 
   assertEquals(above.folder, "couchdb/a%2Fb");
 });
 
+Deno.test("findArchive() finds what lies in the config's bucket folder there, by a path of this machine too", async () => {
+  await using setup = await setUp();
+  const folder = await setup.put("2026-10-22");
+  const { context, store, root } = setup;
+  for (const path of [join(root, folder), join(root, folder, "manifest.json"), join(root, "backup/ippbx/2026/10/22")]) {
+    const place = await findArchive(context, path, "a/b");
+    assertEquals([place.store === store, place.folder], [true, folder], path);
+  }
+});
+
 Deno.test("findArchive() finds a single object, by key and as a local file", async () => {
   await using setup = await setUp();
   const folder = await setup.put("2026-10-22", { name: "0000003.json.gz", bytes: new Uint8Array(3) });
   const byKey = await findArchive(setup.context, `${folder}/0000003.json.gz`, "a/b");
   assertEquals([byKey.folder, byKey.object], [folder, "0000003.json.gz"]);
-  const local = await findArchive(setup.context, join(setup.root, folder, "0000003.json.gz"), "a/b");
+  const path = join(setup.root, folder, "0000003.json.gz");
+  const local = await findArchive(elsewhere(setup), path, "a/b");
   assertEquals([local.folder, local.object], ["", "0000003.json.gz"]);
 });
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { main } from "../../src/cli/cli.ts";
 import type { Shell } from "../../src/cli/shell.ts";
@@ -107,6 +107,12 @@ Deno.test("main() pins a backup, which then stays, and takes the pin off", async
   assertStringIncludes(held.out, "stays  2026-01-03T10:00:00Z  a/b  task weekly  5 B  pinned: audit\n");
   const freed = await run(setup, ["unkeep", "a%2Fb", "2026-01-03T10:00Z"]);
   assertEquals(freed.code, 0);
+  const folder = join(setup.root, setup.folder("2026-01-03"));
+  for (const command of ["keep", "unkeep"]) assertEquals((await run(setup, [command, "a/b", folder])).code, 0);
+  for (const one of [folder, dirname(folder)]) {
+    const names = await Array.fromAsync(Deno.readDir(one), ({ name }) => name);
+    assertEquals(names.filter((name) => name.startsWith(".")), [], "the folder of a backup is no bucket folder");
+  }
   assertStringIncludes((await run(setup, ["expire", "--confirm"])).out, "deleted  2026-01-03T10:00:00Z  a/b");
   const gone = await run(setup, ["keep", "a/b", "2026-01-03"]);
   assertEquals(gone.code, 12, gone.err);

@@ -49,7 +49,6 @@ export class FeedTail {
   readonly #pages: Page[] = [];
   /** After the last page. */
   #position: string | undefined;
-  #hasDropped = false;
 
   /**
    * @param options `since`: where the listing begins. `isWhole`: nothing lies before that which matters, so that few
@@ -68,13 +67,12 @@ export class FeedTail {
   /** Takes the next rows, and the position after them. */
   add(rows: readonly OverlapRow[], position: string | undefined): void {
     this.#pages.push({ since: this.#position, rows });
-    this.#position = position ?? rows.at(-1)?.position;
+    this.#position = position;
     for (;;) {
       const [, ...others] = this.#pages;
       const behind = others.reduce((sum, { rows }) => sum + rows.length, 0) - firstPosition(others);
       if (others.length === 0 || behind < Math.max(MOST_ROWS, this.least)) break;
       this.#pages.shift();
-      this.#hasDropped = true;
     }
   }
 
@@ -101,8 +99,8 @@ export class FeedTail {
     if (found === undefined) {
       return this.#isWhole && this.#position !== undefined ? { since: this.#position, rows: [] } : undefined;
     }
-    const isAll = this.#isWhole && !this.#hasDropped && found.count === behind.length;
-    if (found.count < this.least && !isAll) return undefined;
+    // Where pages were dropped there are enough; else few rows are all that there are.
+    if (found.count < this.least && !this.#isWhole) return undefined;
     return { since: found.since, rows: behind.slice(0, found.count).reverse() };
   }
 

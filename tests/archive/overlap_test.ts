@@ -41,6 +41,14 @@ Deno.test("FeedTail knows nothing where a listing that was resumed has too few r
   assertEquals(tail.rows, undefined);
   tail.add(rows(115, 116), "116");
   assertEquals([tail.rows?.since, tail.rows?.rows.length], ["100", 16]);
+  // There are to be sixteen for each range; CouchDB 1.x has none.
+  for (const [q, least] of [[2, 32], [8, 128], [null, 16]] as const) {
+    for (const count of [least - 1, least]) {
+      const tail = new FeedTail({ ranges: { q, partitioned: false }, since: "100", isWhole: false });
+      tail.add(rows(100, 100 + count), `${100 + count}`);
+      assertEquals(tail.rows?.rows.length, count < least ? undefined : least, `${q} ranges`);
+    }
+  }
 });
 
 Deno.test("FeedTail keeps a row of each range, and no more than it has to", () => {
@@ -91,24 +99,33 @@ Deno.test("FeedTail gives the same rows in whatever pieces they come, though it 
   let state = 5;
   const random = (below: number) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state >>> 8) % below;
+    return Math.floor(state / 2 ** 32 * below);
   };
   for (let round = 0; round < 100; round++) {
-    const ranges = { q: [1, 2, 8][random(3)]!, partitioned: false };
-    const every = 1 + random([10, 700, 3000][random(3)]!);
-    const all = rows(0, random(6000), every);
+    const ranges = { q: [1, 2, 8, 80][random(4)]!, partitioned: false };
+    const all = rows(0, random(6000), 1 + random([10, 700, 3000][random(3)]!));
+    // Those of one range may come last, however many there are.
+    if (random(2) === 0) {
+      const places = all.map(({ position }) => position);
+      all.sort((a, b) => crc32(a.id) - crc32(b.id)).forEach((row, at) => row.position = places[at]);
+    }
     const isWhole = random(2) === 0;
     const [inPieces, atOnce] = [0, 1].map(() => new FeedTail({ ranges, since: "0", isWhole })) as [FeedTail, FeedTail];
     const longest = 1 + random(1500);
-    // Pieces of one answer without a limit, whose last row may have a position.
+    const isPage = random(2) === 0;
     for (let from = 0, end = 0; from < all.length; from = end) {
       end = from + 1 + random(longest);
-      inPieces.add(all.slice(from, end), end < all.length ? undefined : "end");
+      // A page has a position behind it, and a piece of one answer without a limit only those of its rows.
+      const position = isPage || end >= all.length ? `behind ${end}` : undefined;
+      inPieces.add(all.slice(from, end).map((row) => ({ ...row })), position);
+      const last = all[Math.min(end, all.length) - 1]!;
+      last.position = position ?? last.position;
     }
-    if (all.length > 0) atOnce.add(all, "end");
+    if (all.length > 0) atOnce.add(all, all.at(-1)!.position);
     const [found, expected] = [inPieces.rows, atOnce.rows];
-    assertEquals([found?.since, found?.rows.length], [expected?.since, expected?.rows.length], `round ${round}`);
-    assertEquals(found?.rows[0], expected?.rows[0]);
+    const what = `round ${round}: ${JSON.stringify({ ranges, isWhole, isPage, longest, rows: all.length })}`;
+    assertEquals([found?.since, found?.rows.length], [expected?.since, expected?.rows.length], what);
+    assertEquals(found?.rows[0]?.id, expected?.rows[0]?.id, what);
   }
 });
 

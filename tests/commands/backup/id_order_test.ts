@@ -91,16 +91,21 @@ Deno.test("Listing hands out what several pages have in the order of ids, in bat
   assertEquals([listing.ids, listing.settled.position, listing.settled.ids], [115, "115", 115]);
 });
 
-Deno.test("Listing: in whatever order batches are stored, all documents before the position from which a later run resumes are", async () => {
+Deno.test("Listing: in whatever order batches are stored, all documents before the position from which a later run resumes are, and no others count as stored", async () => {
   for (let round = 0; round < 40; round++) {
     const ids = randomIds(100);
     // Some were changed meanwhile.
     for (const at of [33, 57, 58, 90]) ids[at] = ids[at - 30 + round % 7]!;
-    const { listing } = open({ ids }, { chunk: () => [5, 10, 3, 1 + Math.floor(Math.random() * 9)][round % 4]! });
+    const { listing } = open({ ids }, {
+      chunk: () => [5, 10, 3, 1 + Math.floor(Math.random() * 9)][round % 4]!,
+      reach: () => round < 20 ? 40 : 0,
+    });
     const stored = new Map<string, number>();
+    const rowsOf = new Map<number, number[]>();
     const inHand: Work[] = [];
     const store = () => {
       const [work] = inHand.splice(Math.floor(Math.random() * inHand.length), 1);
+      rowsOf.set(work!.index, [...work!.batch.ids()].map((id) => ids.indexOf(id)));
       for (const page of work!.batch.pages()) {
         for (const { id, revs } of page) stored.set(id, Math.max(stored.get(id) ?? 0, Number.parseInt(revs[0]!)));
       }
@@ -111,6 +116,10 @@ Deno.test("Listing: in whatever order batches are stored, all documents before t
         assert(isLater || (stored.get(id) ?? 0) >= n + 1, `${position} is settled, and row ${n} is not stored`);
       }
       assert(listing.settled.ids <= stored.size);
+      // What a later run keeps it must not list again.
+      for (const [index, rows] of rowsOf) {
+        if (index <= listing.settled.throughBatch) assert(Math.max(...rows) < position, `batch ${index} is kept`);
+      }
     };
     do {
       for (const works of [() => listing.batches(NEVER), () => listing.repeated()]) {
@@ -126,6 +135,35 @@ Deno.test("Listing: in whatever order batches are stored, all documents before t
     assertEquals(stored.size, new Set(ids).size);
     listing.close();
   }
+});
+
+Deno.test("Listing all once more counts, and finds what was lacking, but a later run still begins where the first listing ended", async () => {
+  const ids = randomIds(40);
+  const { listing } = open({ ids });
+  const fetched: { id: string; again: boolean }[] = [];
+  const store = ({ batch, again, settled }: Work) => {
+    fetched.push(...[...batch.ids()].map((id) => ({ id, again })));
+    settled();
+  };
+  await fetchAll(listing, store, { closes: false });
+  assertEquals([fetched.length, listing.until, listing.settled.position], [40, "40", "40"]);
+  // Another copy has one that the first listing lacked, and behind its end five are changed.
+  ids[7] = "late";
+  ids.push(...ids.slice(10, 15));
+  fetched.length = 0;
+  listing.recount(41);
+  await fetchAll(listing, (work) => {
+    store(work);
+    assertEquals(listing.settled.position, "40");
+  }, { closes: false });
+  assertEquals([fetched.map(({ id }) => id), listing.recounted?.ids, listing.ids], [["late"], 40, 41]);
+  assertEquals([listing.until, listing.settled.position], ["40", "40"]);
+  // What was changed is listed from there, and stored once more.
+  listing.open(listing.until);
+  fetched.length = 0;
+  await fetchAll(listing, store);
+  assertEquals(fetched, ids.slice(10, 15).map((id) => ({ id, again: true })));
+  assertEquals([listing.until, listing.settled.position], ["45", "45"]);
 });
 
 Deno.test("Listing gives what has come where there is nothing else to be fetched, however far it may reach", async () => {

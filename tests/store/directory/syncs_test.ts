@@ -75,6 +75,24 @@ Deno.test("DirectoryStore syncs what is followed with what follows it, or when i
   assertEquals(given.synced, ["file", "file", "folder", "folder"], "what is no copy may speak of it");
 });
 
+Deno.test("DirectoryStore syncs the name of what an object is stored after before it names that object", async () => {
+  for (const way of ["create", "replace"] as const) {
+    await using given = await openWatched();
+    const first = given.store.create(["f/manifest-1"], pieces(new Uint8Array(10)), { isFollowed: true });
+    // By then the bytes of the second one are on the disk, but for its name.
+    const after = first.then(async () => {
+      await until(() => given.synced.filter((what) => what === "file").length === 2, "the second one is synced");
+      given.synced.length = 0;
+      return true;
+    });
+    const second = way === "create"
+      ? given.store.create(["f/manifest-2"], pieces(new Uint8Array(10)), { after })
+      : given.store.replace("f/other", new Uint8Array(3), { after });
+    await Promise.all([first, second]);
+    assertEquals(given.synced, ["folder", "folder"], way);
+  }
+});
+
 Deno.test("DirectoryStore stores nothing before the names of the folders that it has made are on the disk", async () => {
   const synced = new Set<string>();
   await using given = await openDirectory({

@@ -163,6 +163,27 @@ Deno.test("an increment through a node that lags, and says nothing of it, is not
   await place.expectExact();
 });
 
+Deno.test("an increment lists again what a node has listed that was started anew since, though it has caught up", async () => {
+  await using place = await Place.make();
+  const { cluster, database } = place;
+  const ids = fill(database, 400);
+  await place.run(2);
+  cluster.lag(2);
+  edit(database, ...ids.slice(0, 20).map((_id) => ({ _id, changed: true })));
+  let looksBehindListing: number | undefined;
+  cluster.nodes[2]!.onRequest(({ endpoint }) => {
+    if (endpoint === "_changes") looksBehindListing ??= 0;
+    if (endpoint !== "_membership" || looksBehindListing === undefined) return;
+    // It has caught up by then, and has listed what it had before.
+    cluster.catchUp(2);
+    cluster.setUptime(2, looksBehindListing++ === 0 ? 0 : 86_400);
+  });
+  const clusterTimes = { freshMs: 0, betweenLooksMs: 0, patienceMs: 30_000 };
+  const report = await place.run(2, { day: 4, context: { ...LONG_PATIENCE, clusterTimes } });
+  assertEquals([report.error, report.kind, report.documents], [undefined, "incremental", 20]);
+  await place.expectExact();
+});
+
 Deno.test("increments wait for the look at the cluster that another database has begun", async () => {
   await using place = await Place.make();
   const { cluster, backups } = place;

@@ -253,6 +253,17 @@ const DOUBTS: {
     },
   },
   {
+    what: "was set back to before changes that its last backup has, and not written to since",
+    because: /was reset/,
+    async happens(place) {
+      const setBack = place.database.snapshot();
+      const { ids } = place.database.listing(place.fake.node);
+      edit(place.database, ...ids.slice(0, 30).map((_id) => ({ _id, changed: true })));
+      await place.expectRun({ kind: "incremental" }, { day: 4 });
+      setBack();
+    },
+  },
+  {
     what: "is saved without attachments",
     because: /other options: attachments/,
     happens() {},

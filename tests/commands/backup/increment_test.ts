@@ -159,6 +159,29 @@ Deno.test("backup() leaves a document deleted that was deleted while the full ba
   await place.expectExact(ids.slice(0, 20));
 });
 
+Deno.test("backup() of an increment has what was changed while the backup before looked for the end of the feed", async () => {
+  for (const documents of [300, 2500]) {
+    await using place = await Increments.start();
+    const { database, fake } = place;
+    const ids = fill(database, documents);
+    let isRead = false;
+    let changes = 0;
+    fake.onRequest(({ endpoint }) => {
+      if (endpoint === "_bulk_get") isRead = true;
+      // The documents are stored by then: only the end of the feed is asked for once more.
+      if (endpoint !== "_changes" || !isRead || changes++ > 0) return;
+      edit(database, ...ids.slice(-5).map((_id) => ({ _id, changed: true })));
+      edit(database, { _id: ids[0]!, changed: true }, { _id: "made meanwhile" });
+    });
+    // Positions are so far apart then that a nearer one is asked for.
+    await place.expectRun({ kind: "full", documents }, { task: { chunk: 1000 } });
+    assertEquals(changes, 1);
+    await place.expectRun({ kind: "incremental", documents: 7 }, { day: 4 });
+    await place.expectExact();
+    await place.expectRun({ kind: "unchanged" }, { day: 5 });
+  }
+});
+
 /** What happens to a database while an increment of it is made, so that all is saved in its place. */
 const MEANWHILE: { what: string; because: RegExp; happens(place: Increments, ids: string[]): void | Promise<void> }[] =
   [

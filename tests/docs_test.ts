@@ -387,6 +387,54 @@ Deno.test("docs/migration.md restores a folder of the reference script as it say
   });
 });
 
+Deno.test("docs/migration.md finds what the reference script has left in a bucket by its date, as it says", async () => {
+  const page = pageOf("docs/migration.md");
+  const yaml = blocksOf(page, "yaml").find((block) => block.includes("suffix:"))!;
+  const [listing, restoring, ...loop] = blocksOf(page, "sh").find((block) => block.includes(" old.yaml"))!
+    .split(/\n(?! )/);
+  await withPlace(["media"], async ({ fake, folder }) => {
+    const cfg = join(folder, "old.yaml");
+    const bucket = join(folder, "script");
+    await Deno.writeTextFile(
+      cfg,
+      yaml.replace("http://127.0.0.1:5984", fake.url).replace(
+        /"admin", password: "[^"]*"/,
+        () => `"${fake.login}", password: "${fake.password}"`,
+      ).replace(/^bucket: .*$/m, () => `bucket: "${bucket}"`),
+    );
+    const answer = await couchOk(
+      fake,
+      "POST /media/_bulk_get?include_docs=true&attachments=true",
+      '{"docs":[{"id":"d00001"}]}',
+    );
+    for (const database of ["orders", "account%2Fab"]) {
+      const below = join(bucket, "ippbx/2026/10/22/couchdb/db1.example.com", database);
+      await Deno.mkdir(below, { recursive: true });
+      const chunk = new Blob([JSON.stringify(answer.json)]).stream().pipeThrough(new CompressionStream("gzip"));
+      await Deno.writeFile(join(below, "0000000.json.gz"), chunk);
+    }
+    const give = async (line: string) => {
+      const [[, ...words] = []] = await shellWords(line.replace(/ +#.*/, ""));
+      const result = await run(words.map((word) => word === "old.yaml" ? cfg : word));
+      assertEquals(result.code, 0, `${line}: ${result.err}`);
+      return result;
+    };
+    assertMatch((await give(listing!)).out, /2026-10-22 INCOMPLETE .* account\/ab[^]* orders /);
+    await give(restoring!);
+    // The loop, without jq and a shell.
+    const [, list = "", date] = /^(couchdb-backup list .*) \| jq .*\.date == "(.*?)"/.exec(loop[0]!)!;
+    const { backups }: { backups: { date: string; database: string }[] } = JSON.parse((await give(list)).out);
+    const names = backups.filter((backup) => backup.date === date).map(({ database }) => database);
+    assertEquals(names, ["account/ab", "orders"]);
+    const [, restore = ""] = /do (couchdb-backup restore .*?) \|\|/.exec(loop[0]!)!;
+    for (const name of names) await give(restore.replace("$db", name));
+    for (const name of ["orders_old", ...names]) {
+      const path = `GET /${encodeURIComponent(name)}/d00001`;
+      assertEquals((await couchOk(fake, path)).json._id, "d00001");
+    }
+  });
+});
+
 Deno.test("docs/troubleshooting.md has messages that the program has", async () => {
   const page = pageOf("docs/troubleshooting.md");
   let source = "";

@@ -53,7 +53,7 @@ export async function suggestHeld(
   const names = await heldDatabases(repository, options);
   if (names.has(database)) {
     return `"${commandLine("list", ["--database", encodeDatabase(database)])}" shows what there is of it; ` +
-      "of one that is unfinished, restore takes the path of its folder and --salvage";
+      "restore takes one without a manifest by its date or the path of its folder, with --salvage if it is unfinished";
   }
   const suggestion = suggest(database, names);
   const list = `${suggestion}${

@@ -75,7 +75,7 @@ Deno.test("findArchive() suggests the name that was meant, or shows the days of 
   assertEquals(
     wrongDay.hint,
     '"couchdb-backup list --database a%2Fb" shows what there is of it; ' +
-      "of one that is unfinished, restore takes the path of its folder and --salvage",
+      "restore takes one without a manifest by its date or the path of its folder, with --salvage if it is unfinished",
   );
 });
 

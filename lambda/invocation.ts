@@ -154,7 +154,7 @@ export class ProgramInvocation {
     return {
       started: started.map(({ task }) => task),
       failed: failed.map(({ task, elapse, retry_at }) => ({ task, elapse, retry_at })),
-      error: report.tasks.some((task) => !isTaskSaved(task)) || failed.length > 0 ? notSaved(report) : undefined,
+      error: errorOfDue(report, failed),
     };
   }
 
@@ -248,7 +248,7 @@ export class ProgramInvocation {
     const report = await this.#inTime(`Task "${event.task}"`, () => runAtOnce(context, run, this.#rounds()), {
       hint: `Send ${again} to go on. With UseStateMachine=true a task may take as long as it needs`,
     });
-    if (!report.ok) throw notSaved(report);
+    if (!report.ok) throw notSaved(describeOutcome(report));
     const summary = this.#summaryOf(report, run);
     return odd === undefined ? summary : { ...summary, message: `${summary.message}; ${odd}` };
   }
@@ -357,10 +357,20 @@ export class ProgramInvocation {
   }
 }
 
-function notSaved(report: RunReport): NotSavedError {
-  return new NotSavedError(describeOutcome(report), {
+function notSaved(message: string): NotSavedError {
+  return new NotSavedError(message, {
     hint: "report.json or the last outcome-….json in the run's folder has the causes",
   });
+}
+
+/** What a tick has not saved, and what earlier ones have not and this one did not try; undefined where that is nothing. */
+function errorOfDue(report: RunReport, failed: readonly ScheduledTask[]): NotSavedError | undefined {
+  const earlier = failed.filter(({ exit_code }) => exit_code !== undefined).map(({ task }) => `"${task}"`);
+  const message = [
+    ...report.tasks.every(isTaskSaved) ? [] : [describeOutcome(report)],
+    ...earlier.length === 0 ? [] : [`An earlier run has not saved everything of ${earlier.join(", ")}`],
+  ].join("; ");
+  return message === "" ? undefined : notSaved(message);
 }
 
 /** A run's outcome in a sentence, with the names of what failed. */
@@ -368,7 +378,6 @@ function describeOutcome(report: RunReport): string {
   const broken = report.tasks.flatMap(({ task, error }) => error === undefined ? [] : [`task "${task}": ${error}`]);
   const databases = report.tasks.flatMap((task) => task.databases);
   const failed = databases.filter((one) => !isSaved(one)).map(({ database }) => database);
-  if (databases.length + broken.length === 0 && !report.ok) return "An earlier run has not saved everything";
   if (broken.length + failed.length === 0) {
     return `${counted(databases.length, "database")} ${databases.length === 1 ? "is" : "are"} saved`;
   }

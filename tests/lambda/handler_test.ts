@@ -75,7 +75,8 @@ Deno.test("openHandler() fails a tick after which something is not saved, and lo
   assertEquals([checked?.failed, checked?.overdueDays], [["weekly"], 2.5]);
   // The outcome of two tries; a minute behind the first, two behind the second.
   assertEquals(lambda.json(`${RUN}/outcome-2.json`).tasks[0].generations, 2);
-  await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:01:00Z")), NotSavedError, "An earlier run");
+  const waiting = await assertRejects(() => lambda.invoke(tickAt("2026-01-06T06:01:00Z")), NotSavedError);
+  assertEquals(waiting.message, 'An earlier run has not saved everything of "weekly"');
   lambda.couch.faults.clear();
   const requests = lambda.couch.requestsTo("_bulk_get").length;
   assertEquals(await lambda.invoke(tickAt("2026-01-06T06:15:00Z")), {
@@ -87,6 +88,23 @@ Deno.test("openHandler() fails a tick after which something is not saved, and lo
   assertEquals(new Set(databases), new Set(["a/b"]));
   const report = lambda.json(`${RUN}/report.json`);
   assertEquals([report.ok, report.tasks[0].generations, report.tasks[0].databases.length], [true, 3, 3]);
+});
+
+Deno.test("openHandler() names in a tick's error the task that is not saved, though another one is saved by this tick", async () => {
+  await using lambda = await setUpFunction({
+    tasks: `${WEEKLY}\n  other: {cron: "*-*-* 18:00:20 UTC", databases: [large]}`,
+  });
+  lambda.couch.faults.add({
+    endpoint: "_bulk_get",
+    database: "a/b",
+    times: 1000,
+    fault: { kind: "status", status: 404 },
+  });
+  await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:00Z")), NotSavedError, "not saved: a/b");
+  const error = await assertRejects(() => lambda.invoke(tickAt("2026-01-03T18:00:30Z")), NotSavedError);
+  assertEquals(error.message, 'An earlier run has not saved everything of "weekly"');
+  const [checked] = lambda.lines.filter(({ event }) => event === "schedules checked").slice(-1);
+  assertEquals([checked?.started, checked?.failed], [["other"], ["weekly"]]);
 });
 
 Deno.test("openHandler() starts the state machine for what is due, by a name that depends on nothing else", async () => {

@@ -110,6 +110,9 @@ export interface CouchFacts {
   retryAfterMs?: number | undefined;
 }
 
+/** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
+export const FOREIGN = "http_error";
+
 /** CouchDB refused, failed, or could not be reached. */
 export class CouchError extends ProgramError {
   /** The exit code 10. */
@@ -128,6 +131,19 @@ export class CouchError extends ProgramError {
     this.facts = facts;
     this.discreet = context.discreet ?? this.message;
   }
+}
+
+/** Whether CouchDB says that what was asked for is not there. A proxy's page says nothing of that, whatever its status. */
+export function isMissing(error: unknown): error is CouchError {
+  return error instanceof CouchError && error.facts.status === 404 && error.facts.error === "not_found";
+}
+
+/**
+ * Whether what answered was something in front of CouchDB, or another server: its refusal says nothing of what CouchDB
+ * has or allows, and may be gone a moment later.
+ */
+export function isForeign(error: unknown): error is CouchError {
+  return error instanceof CouchError && error.facts.error === FOREIGN;
 }
 
 /** What is known of a failed operation on the store. */

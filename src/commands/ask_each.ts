@@ -5,7 +5,7 @@
  */
 import { counted } from "../counts.ts";
 import type { CallOptions } from "../couchdb/client.ts";
-import { CouchError, describeError, isFatalForRun, isTransient } from "../errors.ts";
+import { CouchError, describeError, isFatalForRun, isMissing, isTransient } from "../errors.ts";
 import { forEachParallel } from "../parallel.ts";
 
 /** How many databases are named one by one. */
@@ -36,7 +36,7 @@ export async function askOfEach(
       if (!(error instanceof CouchError) || isFatalForRun(error)) throw error;
       inVain = isTransient(error) ? inVain + 1 : 0;
       if (inVain >= MOST_IN_VAIN) throw error;
-      if (error.facts.status === 404) return;
+      if (isMissing(error)) return;
       if (told.length < MOST_TOLD) told.push(`${unknown} database "${database}" is not known: ${describeError(error)}`);
       else untold++;
     }

@@ -5,7 +5,7 @@
  * CouchDB itself says that there is no such database.
  */
 import type { CouchClient } from "../couchdb/client.ts";
-import { CouchError } from "../errors.ts";
+import { isMissing } from "../errors.ts";
 
 /** What is read of a database by `GET /{db}/_security`, and is no database. */
 const MEMBER = "_security";
@@ -24,12 +24,9 @@ export async function trySlashInName(couch: CouchClient, { signal }: { signal: A
   try {
     await couch.databaseInfo(name, { signal });
   } catch (error) {
-    if (!(error instanceof CouchError)) throw error;
     // A proxy that refuses %2F answers 404, too, but not as CouchDB does.
-    if (error.facts.status === 404 && error.facts.error === "not_found") {
-      return "No database name has a slash; one would be found";
-    }
-    throw error;
+    if (!isMissing(error)) throw error;
+    return "No database name has a slash; one would be found";
   }
   return `"${name}" is found`;
 }

@@ -3,7 +3,7 @@
  * names as people write them. Out: parsed answers or, for documents, raw bytes. Transient failures are retried, except
  * those of `_bulk_get` and `_bulk_docs`, which their reader and writer handle better.
  */
-import { CouchError } from "../errors.ts";
+import { CouchError, isMissing } from "../errors.ts";
 import { encodeDatabase } from "../database_name.ts";
 import type { RetryPolicy } from "../retry.ts";
 import {
@@ -243,7 +243,7 @@ export class CouchClient {
     try {
       return await this.databaseInfo(database, options);
     } catch (error) {
-      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }
@@ -325,7 +325,7 @@ export class CouchClient {
         ...options,
       });
     } catch (error) {
-      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }
@@ -441,7 +441,10 @@ export class CouchClient {
   /** `GET /_membership`: the cluster's nodes, and those of them that answer each other now. */
   async membership(options: CallOptions = {}): Promise<{ cluster: string[]; connected: string[] }> {
     const subject = { action: "list the cluster's nodes" };
-    const answer = membersOf(await this.#http.json("/_membership", { ...subject, ...options }), subject);
+    const answer = membersOf(
+      await this.#http.json("/_membership", { ...subject, doubtsPages: true, ...options }),
+      subject,
+    );
     return { cluster: textsIn(answer, "cluster_nodes", subject), connected: textsIn(answer, "all_nodes", subject) };
   }
 
@@ -452,7 +455,7 @@ export class CouchClient {
   ): Promise<NodeState> {
     const subject = { action: `read the state of node "${node}"` };
     const path = `/_node/${encodeURIComponent(node.toWellFormed())}/_system`;
-    const { value, headers } = await this.#http.jsonAnswer(path, { ...subject, ...options });
+    const { value, headers } = await this.#http.jsonAnswer(path, { ...subject, doubtsPages: true, ...options });
     const answer = membersOf(value, subject);
     return {
       node,
@@ -473,7 +476,9 @@ export class CouchClient {
   /** `GET /{db}/_security`: its text as CouchDB sends it. */
   async security(database: string, options: CallOptions = {}): Promise<string> {
     const subject = { action: `read the security object of database "${database}"`, database };
-    const text = (await this.#http.text(`/${encodeDatabase(database)}/_security`, { ...subject, ...options })).trim();
+    const text =
+      (await this.#http.text(`/${encodeDatabase(database)}/_security`, { ...subject, doubtsPages: true, ...options }))
+        .trim();
     // Only looked into: its text is what is kept, so that no number in it is rounded.
     if (!isObjectText(text)) throw strangeAnswer(subject, "is not a JSON object");
     return text;
@@ -484,7 +489,11 @@ export class CouchClient {
     const subject = { action: `read the revisions limit of database "${database}"`, database };
     let known: string | undefined;
     for (;;) {
-      const text = await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, { ...subject, ...options });
+      const text = await this.#http.text(`/${encodeDatabase(database)}/_revs_limit`, {
+        ...subject,
+        doubtsPages: true,
+        ...options,
+      });
       if (!/^[1-9]\d{0,14}\s*$/.test(text)) throw strangeAnswer(subject, "is no whole number of at least 1");
       // CouchDB ends the line. Without that 50 may be the beginning of 500, and a database that is restored with too
       // low a limit loses histories. Other servers do not end it: what they say twice is what they mean.
@@ -578,7 +587,7 @@ export class CouchClient {
       });
     } catch (error) {
       // An answer that was lost, asked again.
-      if (!(error instanceof CouchError) || error.facts.status !== 404) throw error;
+      if (!isMissing(error)) throw error;
     }
   }
 
@@ -589,6 +598,7 @@ export class CouchClient {
       body: security,
       headers: JSON_BODY,
       action: `write the security object of database "${database}"`,
+      doubtsPages: true,
       database,
       ...options,
     });
@@ -601,6 +611,7 @@ export class CouchClient {
       body: String(limit),
       headers: JSON_BODY,
       action: `write the revisions limit of database "${database}"`,
+      doubtsPages: true,
       database,
       ...LIMIT_PATIENCE,
       ...options,

@@ -6,7 +6,7 @@
 import process from "node:process";
 import { AbortableWaits, wait } from "../abort.ts";
 import { basicAuthorization } from "../basic_auth.ts";
-import { CouchError, isTransient } from "../errors.ts";
+import { CouchError, isForeign, isTransient } from "../errors.ts";
 import type { Log } from "../observe.ts";
 import { release } from "./release.ts";
 import { DEFAULT_RETRY, parseRetryAfter, type RetryPolicy, waitBeforeAttempt } from "../retry.ts";
@@ -32,6 +32,8 @@ const MOST_CHARACTERS = 32 << 20;
 /** An answer that is taken at once is given up where the process grows by so much meanwhile: it is not a short one. */
 const MOST_GROWTH_BYTES = 64 << 20;
 const LOOK_AT_GROWTH_MS = 100;
+/** A page that is doubted is believed when it has come so often. */
+const PAGE_ATTEMPTS = 3;
 
 /** What the client needs beside the config's options. */
 export interface ClientOptions extends CouchOptions {
@@ -85,6 +87,13 @@ export interface CouchRequest extends CallOptions {
    * not be able to do a moment later. @default as many as there are
    */
   mostFailures?: number | undefined;
+  /**
+   * Whether it is made again where something in front of CouchDB refuses it: for what is done without where CouchDB
+   * itself does.
+   *
+   * @default false
+   */
+  doubtsPages?: boolean | undefined;
   /**
    * Whether no more than some megabytes are expected, and {@linkcode CouchConnection.parsed} may take them by one call
    * of the runtime: CouchDB sends a listing in pieces of 1.4 KB, and to take each costs more than to read what is in it.
@@ -255,7 +264,9 @@ export class CouchConnection {
       try {
         return await attemptOnce();
       } catch (error) {
-        if (attempt >= attempts || !isTransient(error)) throw error;
+        const mayPass = isTransient(error) ||
+          (init.doubtsPages === true && isForeign(error) && attempt < PAGE_ATTEMPTS);
+        if (attempt >= attempts || !mayPass) throw error;
         if (hasFailedAtIt(error as CouchError) && ++failures >= mostFailures) throw error;
         await this.waitAfterFailure(error as CouchError, attempt + 1, init);
       }

@@ -3,7 +3,7 @@
  * Out: the error that is reported. Pure.
  */
 import { beginningOfText } from "../beginning_of_text.ts";
-import { CouchError, type CouchFacts } from "../errors.ts";
+import { CouchError, type CouchFacts, FOREIGN } from "../errors.ts";
 import { tlsFailure } from "../tls_failure.ts";
 
 /** What was asked, in words. */
@@ -80,8 +80,6 @@ function discreetly({ action }: CouchSubject, { status, error }: CouchFailure): 
  */
 const PLAIN_STATUSES = [404, 411, 412, 415, 429];
 
-/** The `error` of an answer that is not CouchDB's JSON: a proxy's, or another server's. */
-const FOREIGN = "http_error";
 /** The `error` of a success that is not an answer of CouchDB's. */
 const NO_COUCHDB = "not_couchdb";
 /** The `error` of an answer that leads elsewhere. */

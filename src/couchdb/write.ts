@@ -3,7 +3,7 @@
  * refused, each with the reason. A refusal of a whole request is narrowed down to the documents that caused it, so that
  * all others are written; transient failures are retried, which is harmless for revisions that exist.
  */
-import { CouchError, isTransient } from "../errors.ts";
+import { CouchError, isMissing, isTransient } from "../errors.ts";
 import { IdSet } from "../id_set.ts";
 import { readTextMembers } from "../json/members.ts";
 import type { Log } from "../observe.ts";
@@ -303,7 +303,7 @@ export class DocumentWriter {
     // Where one document has used up all patience, the next ones need not.
     const isKnown = isServersFault(error) || (isTooMuch(error) && this.#serverErrors > 0);
     if (isKnown && attempt >= SERVER_ERROR_ATTEMPTS) return true;
-    const isUnknownYet = this.#options.isNew && error.facts.status === 404;
+    const isUnknownYet = this.#options.isNew && isMissing(error);
     return attempt >= this.#client.retry.attempts || !(isTransient(error) || isUnknownYet);
   }
 

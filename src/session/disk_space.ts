@@ -9,7 +9,7 @@ import type { Found, Probe } from "../commands/check.ts";
 import type { CouchClient } from "../couchdb/client.ts";
 import { DatabaseInfos } from "../couchdb/database_infos.ts";
 import { formatDate } from "../dates.ts";
-import { CouchError, describeError } from "../errors.ts";
+import { CouchError, describeError, isMissing } from "../errors.ts";
 import { counted, formatSize } from "../observe/figures.ts";
 import { forEachParallel } from "../parallel.ts";
 import { selectTasks } from "../task/selection.ts";
@@ -76,7 +76,7 @@ async function sizeOfUnsaved(
         bytes += info.external_bytes;
       } catch (error) {
         // It may have been deleted since it was listed.
-        if (!(error instanceof CouchError && error.facts.status === 404)) throw error;
+        if (!isMissing(error)) throw error;
       }
     };
     await forEachParallel(() => unsaved, addSize, { limit: DATABASES_AT_ONCE, signal });

@@ -10,7 +10,8 @@ async function ask(statusOf: (index: number) => number): Promise<{ warnings: str
   const warnings = await askOfEach(DATABASES, (database) => {
     const status = statusOf(asked++);
     if (status === 200) return Promise.resolve();
-    const facts = status === 0 ? { error: "unreachable", database } : { status, error: "e", database };
+    const error = status === 0 ? "unreachable" : status === 404 ? "not_found" : "e";
+    const facts = { ...status === 0 ? {} : { status }, error, database };
     return Promise.reject(new CouchError(`CouchDB answered ${status}`, facts));
   }, { unknown: "the size of", limit: 1 });
   return { warnings, asked };

@@ -39,3 +39,49 @@ Deno.test("CouchClient.revsLimit() does not take the beginning of a number for a
     assertEquals(await client.revsLimit("db"), 50);
   });
 });
+
+/** A refusal in a proxy's words. */
+const page = (status: number): Fault => ({
+  kind: "answer",
+  status,
+  headers: { "content-type": "text/html" },
+  body: `<html><body><h1>${status} No</h1></body></html>`,
+});
+
+Deno.test("CouchClient asks once more where a proxy refuses a setting, which is done without where CouchDB does", async () => {
+  const calls: [string, (client: CouchClient) => Promise<unknown>][] = [
+    ["_security", (client) => client.security("db")],
+    ["_security", (client) => client.setSecurity("db", "{}")],
+    ["_revs_limit", (client) => client.revsLimit("db")],
+    ["_revs_limit", (client) => client.setRevsLimit("db", 5)],
+  ];
+  for (const [endpoint, call] of calls) {
+    for (const status of [403, 404]) {
+      await withFault({ endpoint, fault: page(status) }, async (client, fake) => {
+        await call(client);
+        assertEquals(fake.requestsTo(endpoint).length, 2);
+      });
+      await withFault({ endpoint, times: 99, fault: page(status) }, async (client, fake) => {
+        assertEquals((await assertRejects(() => call(client), CouchError)).facts.error, "http_error");
+        assertEquals(fake.requestsTo(endpoint).length, 3);
+      });
+    }
+    const fault: Fault = { kind: "answer", status: 403, body: { error: "forbidden", reason: "No" } };
+    await withFault({ endpoint, fault }, async (client, fake) => {
+      assertEquals((await assertRejects(() => call(client), CouchError)).facts.error, "forbidden");
+      assertEquals(fake.requestsTo(endpoint).length, 1);
+    });
+  }
+});
+
+Deno.test("CouchClient believes no proxy's 404 that something is missing or gone", async () => {
+  const calls: [string, (client: CouchClient) => Promise<unknown>][] = [
+    ["document", (client) => client.localDocument("db", "note")],
+    ["database", (client) => client.dropDatabase("db", () => true)],
+  ];
+  for (const [endpoint, call] of calls) {
+    await withFault({ endpoint, times: 9, fault: page(404) }, async (client) => {
+      assertEquals((await assertRejects(() => call(client), CouchError)).facts.error, "http_error");
+    });
+  }
+});

@@ -169,6 +169,8 @@ const ONCE: readonly WireFault[] = [
     instead: refusal(503, "SlowDown", "service_unavailable", { "retry-after": "0" }),
   },
   { name: "502-page", about: "502 with a proxy's HTML page", instead: page(502) },
+  { name: "403-page", about: "403 with a firewall's HTML page", instead: page(403) },
+  { name: "404-page", about: "404 with a proxy's HTML page, as while its servers are away", instead: page(404) },
   { name: "200-page", about: "200 with an HTML page, as a login portal answers", instead: page(200) },
 ];
 

@@ -6,7 +6,7 @@ import { counted } from "../../counts.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
 import type { CopyCounts } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
-import { CouchError, describeError, UsageError } from "../../errors.ts";
+import { CouchError, describeError, isMissing, UsageError } from "../../errors.ts";
 import type { DatabaseProperties } from "../../archive/manifest.ts";
 import type { Log } from "../../observe.ts";
 import { type FreshSettings, hasOnlyDocuments } from "./fresh_settings.ts";
@@ -186,8 +186,7 @@ export class RestoreTarget {
       try {
         return await ask();
       } catch (error) {
-        const isUnknownYet = error instanceof CouchError && error.facts.status === 404;
-        if (!isUnknownYet || attempt >= couch.retry.attempts) throw error;
+        if (!isMissing(error) || attempt >= couch.retry.attempts) throw error;
         await couch.waitAfterFailure(error, attempt + 1, { signal });
       }
     }
@@ -332,7 +331,7 @@ export class RestoreTarget {
     try {
       return await couch.databaseInfo(this.#name, { signal });
     } catch (error) {
-      if (error instanceof CouchError && error.facts.status === 404) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }

@@ -8,7 +8,7 @@ import { stateKey } from "../../archive/seen_states.ts";
 import { counted } from "../../counts.ts";
 import { listChanges } from "../../couchdb/changes.ts";
 import { IdFilter } from "../../couchdb/id_filter.ts";
-import { CouchError } from "../../errors.ts";
+import { isMissing } from "../../errors.ts";
 import { type ComparisonContext, FeedComparison, type LostDocuments } from "../feed_comparison.ts";
 
 /** Of two thousand documents that were lost less than one is not noticed. */
@@ -71,7 +71,7 @@ export class FeedCheck {
       const numberOf = (text: string | null) => text === null ? undefined : Number.parseInt(text, 10);
       return createdAt !== null && createdAt === instance_start_time && numberOf(purges) === numberOf(purge_seq);
     } catch (error) {
-      if (error instanceof CouchError && error.facts.status === 404) return false;
+      if (isMissing(error)) return false;
       throw error;
     }
   }

@@ -27,6 +27,7 @@ function tableBehind(text: string): string[][] {
 /** The right that AWS asks for an operation. HeadBucket is asked without a key, for the bucket's region. */
 const RIGHTS: Record<Operation, string | undefined> = {
   PutObject: "s3:PutObject",
+  PutObjectRetention: "s3:PutObjectRetention",
   CreateMultipartUpload: "s3:PutObject",
   UploadPart: "s3:PutObject",
   CompleteMultipartUpload: "s3:PutObject",

@@ -66,6 +66,8 @@ export interface FakeS3Options extends Partial<SigningKeys> {
   wantsLengths?: boolean;
   /** Locks what it is given, and so wants a checksum or Content-MD5 with each body, as S3 does then. */
   locksObjects?: boolean;
+  /** Takes the headers with which an upload in parts asks for a lock, and locks nothing, as Ceph 16 and moto do. */
+  forgetsLocksOfUploads?: boolean;
   /** Answers 429 to a write of a key that was written less than so long ago, as R2 and Google's store do. */
   writesKeyEveryMs?: number;
   /** Wants all parts of an upload but the last to have one size, as Cloudflare R2 does. */
@@ -271,6 +273,8 @@ export class FakeS3 {
         return this.#list(asked.bucket, asked.query);
       case "PutObject":
         return this.#put(asked);
+      case "PutObjectRetention":
+        return this.#retain(asked);
       case "GetObject":
         return this.#gzipped(asked.request.headers, this.#get(asked, { isHead: false }));
       case "HeadObject":
@@ -351,6 +355,22 @@ export class FakeS3 {
     return { status: 200, headers: { etag, ...(checksum && { "x-amz-checksum-sha256": checksum }) } };
   }
 
+  #retain(asked: Asked): Answer {
+    const { headers, body } = asked.request;
+    const object = this.objects.get(pathOf(asked));
+    if (object === undefined) throw new Refusal(404, "NoSuchKey");
+    if (headers["content-md5"] !== md5(body, "base64")) throw new Refusal(400, "BadDigest");
+    const [, mode, until] = /<Mode>(.*)<\/Mode><RetainUntilDate>(.*)<\/RetainUntilDate>/.exec(
+      new TextDecoder().decode(body),
+    ) ?? [];
+    if (mode === undefined || until === undefined) throw new Refusal(400, "MalformedXML");
+    const before = object.headers["x-amz-object-lock-retain-until-date"] ?? until;
+    if (Date.parse(until) < Date.parse(before)) throw new Refusal(403, "AccessDenied", "A lock is never shortened");
+    object.headers["x-amz-object-lock-mode"] = mode;
+    object.headers["x-amz-object-lock-retain-until-date"] = until;
+    return { status: 200 };
+  }
+
   #get(asked: Asked, { isHead }: { isHead: boolean }): Answer {
     const { isStale, ignoresRanges, ignoresIfMatch } = this.#options;
     const headers = { ...asked.request.headers };
@@ -361,9 +381,12 @@ export class FakeS3 {
 
   #beginUpload({ request: { headers }, bucket, key }: Asked): Answer {
     const uploadId = `upload+/=${++this.#lastId}`;
-    const { ignoresChecksums = false } = this.#options;
+    const { ignoresChecksums = false, forgetsLocksOfUploads = false } = this.#options;
+    const kept = Object.entries(this.#kept(headers)).filter(([name]) =>
+      !forgetsLocksOfUploads || !name.startsWith("x-amz-object-lock-")
+    );
     const wantsChecksums = headers["x-amz-checksum-algorithm"] === "SHA256" && !ignoresChecksums;
-    this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: this.#kept(headers), parts: new Map() });
+    this.uploads.set(uploadId, { bucket, key, wantsChecksums, headers: Object.fromEntries(kept), parts: new Map() });
     return xml(
       `<InitiateMultipartUploadResult><Bucket>${bucket}</Bucket><Key>${escape(key)}</Key>` +
         `<UploadId>${uploadId}</UploadId></InitiateMultipartUploadResult>`,
@@ -582,7 +605,7 @@ function readAnswer(object: FakeObject | undefined, headers: Record<string, stri
   };
 }
 
-const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
+const md5 = (bytes: Uint8Array, encoding: "hex" | "base64" = "hex") => createHash("md5").update(bytes).digest(encoding);
 
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 

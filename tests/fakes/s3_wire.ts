@@ -16,6 +16,7 @@ export type Operation =
   | "HeadObject"
   | "ListObjectsV2"
   | "PutObject"
+  | "PutObjectRetention"
   | "UploadPart";
 
 /** How a request goes wrong. */
@@ -95,6 +96,7 @@ export function operationOf(method: string, key: string, query: URLSearchParams)
   if (key === "") return method === "HEAD" ? "HeadBucket" : "ListObjectsV2";
   switch (method) {
     case "PUT":
+      if (query.has("retention")) return "PutObjectRetention";
       return query.has("partNumber") ? "UploadPart" : "PutObject";
     case "POST":
       return query.has("uploads") ? "CreateMultipartUpload" : "CompleteMultipartUpload";

@@ -204,7 +204,8 @@ function hintFor(code: string, subject: S3Subject, said: string): string | undef
     case "KMS.AccessDeniedException":
       return "Correct kms_key_id, and allow kms:GenerateDataKey and kms:Decrypt on that key";
     case "InvalidRequest":
-      return /object lock/i.test(said)
+      // Ceph 16 says the code alone.
+      return /object ?lock/i.test(said) || (said === "" && subject.right.includes("PutObjectRetention"))
         ? "Turn on Object Lock for the bucket (that can be done at any time on AWS), or leave object_lock out"
         : undefined;
     case "InvalidStorageClass":

@@ -1,7 +1,8 @@
 /** What keeps an object from being deleted for good. In: the headers of an answer to HEAD or GET. Out: a phrase. */
 
-/** The header of a request that locks what it stores. */
+/** The headers of a request that locks what it stores, and of an answer about what is locked. */
 export const LOCK_MODE = "x-amz-object-lock-mode";
+export const LOCK_UNTIL = "x-amz-object-lock-retain-until-date";
 
 /** The rights that AWS asks for, to store an object with these headers. */
 export function rightsToStore(headers: Record<string, string>): string {
@@ -14,7 +15,7 @@ export function rightsToStore(headers: Record<string, string>): string {
  */
 export function holdOf(headers: Headers): string | undefined {
   if (headers.get("x-amz-object-lock-legal-hold") === "ON") return "under a legal hold";
-  const until = new Date(headers.get("x-amz-object-lock-retain-until-date") ?? "");
+  const until = new Date(headers.get(LOCK_UNTIL) ?? "");
   const serverNow = new Date(headers.get("date") ?? "").getTime() || Date.now();
   return until.getTime() > serverNow ? `locked until ${until.toISOString()}` : undefined;
 }

@@ -25,9 +25,12 @@ export interface Digest {
 
 /** What lets the server see that a body has come as it was sent. */
 export function checksumHeader(body: Uint8Array, digest: Digest, checksums: boolean): Record<string, string> {
-  return checksums
-    ? { [CHECKSUM_HEADER]: digest.toString("base64") }
-    : { "content-md5": createHash("md5").update(body).digest("base64") };
+  return checksums ? { [CHECKSUM_HEADER]: digest.toString("base64") } : md5Header(body);
+}
+
+/** The older checksum, which is known everywhere. */
+export function md5Header(body: Uint8Array): Record<string, string> {
+  return { "content-md5": createHash("md5").update(body).digest("base64") };
 }
 
 /** One upload to one key. */

@@ -3,13 +3,12 @@
  * part of the protocol. In: a client, a folder for the objects, and what every object is stored with. Out: answers, and
  * refusals as values.
  */
-import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { withGrace } from "../../abort.ts";
 import { StoreError } from "../../errors.ts";
 import { joinKey } from "../key.ts";
 import type { S3Client } from "./client.ts";
-import { ABORT_LIMIT_MS, START_GRACE_MS } from "./multipart.ts";
+import { ABORT_LIMIT_MS, md5Header, START_GRACE_MS } from "./multipart.ts";
 import type { S3Answer, S3Request } from "./request.ts";
 import { completeBody, parseUploadId, type S3Part } from "./xml.ts";
 
@@ -148,9 +147,4 @@ export async function refusalOf(run: () => Promise<unknown>): Promise<StoreError
 /** `501 NotImplemented`. */
 export function answerOf({ facts, message }: StoreError): string {
   return facts.status === undefined ? message : `${facts.status} ${facts.code}`;
-}
-
-/** A bucket that locks its objects takes none without a checksum; this one is known everywhere. */
-function md5Header(body: Uint8Array): Record<string, string> {
-  return { "content-md5": createHash("md5").update(body).digest("base64") };
 }

@@ -6,16 +6,17 @@ import { createHash, randomUUID } from "node:crypto";
 import { DAY_MS } from "../../dates.ts";
 import { StoreError } from "../../errors.ts";
 import { orAborted, untilAborted } from "../../abort.ts";
-import { checksumHeader, type Digest, MultipartUpload } from "./multipart.ts";
+import { checksumHeader, type Digest, md5Header, MultipartUpload } from "./multipart.ts";
 import { type BodyPart, cutIntoParts, PartMemory } from "./parts.ts";
 import { S3Client } from "./client.ts";
 import type { S3Settings } from "./request.ts";
 import { Dialect, type Form, isNotImplemented } from "./dialect.ts";
 import { strangeAnswer } from "./error.ts";
-import { holdOf, LOCK_MODE, rightsToStore } from "./hold.ts";
+import { holdOf, LOCK_MODE, LOCK_UNTIL, rightsToStore } from "./hold.ts";
 import { listBelow, listFolder } from "./list.ts";
 import { lengthOf, readObject } from "./read.ts";
 import { targetOf } from "./target.ts";
+import { retentionBody } from "./xml.ts";
 import type {
   Conditions,
   CreateOptions,
@@ -98,7 +99,7 @@ export class S3Store implements Store {
     const parts = cutIntoParts(untilAborted(body, signal), this.#memory);
     try {
       const candidates = checkedKeys(keys);
-      const headers = {
+      const headers: Record<string, string> = {
         ...this.#headers,
         ...(options.kind === "chunk" ? this.#chunkHeaders : {}),
         ...(options.kind === undefined ? {} : this.#lockHeaders()),
@@ -106,9 +107,10 @@ export class S3Store implements Store {
       };
       const first = await parts.next();
       if (first.done === true) throw new TypeError("cutIntoParts() yielded no part");
-      return first.value.last
-        ? await this.#createSmall(candidates, first.value, { headers, signal })
-        : await this.#createLarge(candidates, first.value, { rest: parts, headers, signal });
+      if (first.value.last) return await this.#createSmall(candidates, first.value, { headers, signal });
+      const stored = await this.#createLarge(candidates, first.value, { rest: parts, headers, signal });
+      if (LOCK_MODE in headers) await this.#lockStored(stored.key, headers, signal);
+      return stored;
     } catch (error) {
       failed.abort(error);
       throw error;
@@ -117,14 +119,31 @@ export class S3Store implements Store {
     }
   }
 
-  /** By the store's clock: the end must not lie in its past. */
+  /** By the store's clock: the end must not lie in its past. In whole seconds, as not every server keeps more. */
   #lockHeaders(): Record<string, string> {
     if (this.#lock === undefined) return {};
-    const until = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * DAY_MS;
+    const untilMs = Date.now() + (this.clockSkewMs ?? 0) + this.#lock.days * DAY_MS;
     return {
       [LOCK_MODE]: this.#lock.mode,
-      "x-amz-object-lock-retain-until-date": new Date(until).toISOString(),
+      [LOCK_UNTIL]: new Date(Math.ceil(untilMs / 1000) * 1000).toISOString(),
     };
+  }
+
+  /**
+   * Locks an object that was stored in parts, as its upload had asked for: Ceph 16 and moto 5.2 take those headers and
+   * lock nothing. Where the lock is there, it stays as it is.
+   */
+  async #lockStored(key: string, headers: Record<string, string>, signal: AbortSignal): Promise<void> {
+    const body = new TextEncoder().encode(retentionBody({ mode: headers[LOCK_MODE]!, until: headers[LOCK_UNTIL]! }));
+    await this.#client.send({
+      method: "PUT",
+      action: "lock",
+      right: "s3:PutObjectRetention",
+      key,
+      query: { retention: "" },
+      headers: md5Header(body),
+      body,
+    }, signal);
   }
 
   async replace(key: string, body: Uint8Array, { after, signal }: ReplaceOptions = {}): Promise<void> {

@@ -1,4 +1,4 @@
-/** The XML that S3 speaks: its answers read, the one body that has to be written. Pure. */
+/** The XML that S3 speaks: its answers read, the bodies that have to be written. Pure. */
 import { XMLParser } from "fast-xml-parser";
 import type { StoreEntry } from "../store.ts";
 
@@ -38,6 +38,8 @@ const parser = new XMLParser({
   htmlEntities: true,
   isArray: (name) => name === "Contents" || name === "CommonPrefixes",
 });
+
+const NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 type Node = { [name: string]: unknown };
 
@@ -134,9 +136,12 @@ export function completeBody(parts: readonly S3Part[]): string {
     }</ETag>` +
     `<PartNumber>${part.number}</PartNumber></Part>`
   );
-  return `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${
-    items.join("")
-  }</CompleteMultipartUpload>`;
+  return `<CompleteMultipartUpload xmlns="${NAMESPACE}">${items.join("")}</CompleteMultipartUpload>`;
+}
+
+/** The body of PutObjectRetention. `until` is as in the header of the same meaning. */
+export function retentionBody({ mode, until }: { mode: string; until: string }): string {
+  return `<Retention xmlns="${NAMESPACE}"><Mode>${mode}</Mode><RetainUntilDate>${until}</RetainUntilDate></Retention>`;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { gzipSync } from "node:zlib";
 import { AwsError, describeError, isNotFound, StoreError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/secret.ts";
@@ -192,6 +192,28 @@ testFake("names the right to lock where a lock is refused", async ({ fake, optio
     const error = await assertRejects(create, StoreError);
     assertStringIncludes(error.hint!, "Allow s3:PutObject and s3:PutObjectRetention on s3://");
   }
+});
+
+testFake(
+  "locks what is stored in parts where the server forgets that its upload asked for it",
+  async ({ fake, options }) => {
+    const store = new S3Store({ ...options, objectLock: { mode: "GOVERNANCE", days: 30 } }, QUICK);
+    await store.create(["large"], pieces(patternBytes(LARGE_BYTES)), { kind: "chunk" });
+    assertMatch((await store.stat("large"))?.hold ?? "", /^locked until /);
+    fake.inject("PutObjectRetention", { kind: "refuse", status: 403, code: "AccessDenied" });
+    const create = () => store.create(["other"], pieces(patternBytes(LARGE_BYTES)), { kind: "chunk" });
+    const error = await assertRejects(create, StoreError);
+    assertStringIncludes(error.message, 'Cannot lock "other" in "s3://test-bucket/f"');
+    assertStringIncludes(error.hint!, "Allow s3:PutObjectRetention on s3://");
+  },
+  { forgetsLocksOfUploads: true },
+);
+
+testFake("says to turn on Object Lock where a server has nothing but the code to say", async ({ fake, options }) => {
+  const store = new S3Store({ ...options, objectLock: { mode: "GOVERNANCE", days: 30 } }, QUICK);
+  fake.inject("PutObject", { kind: "refuse", status: 400, code: "InvalidRequest", message: "" }, 9);
+  const error = await assertRejects(() => store.create(["x"], pieces(bytesOf("x")), { kind: "chunk" }), StoreError);
+  assertStringIncludes(error.hint!, "Turn on Object Lock for the bucket");
 });
 
 testFake("locks chunks and manifests, and nothing that is replaced later", async ({ fake, options }) => {

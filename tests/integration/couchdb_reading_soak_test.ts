@@ -11,7 +11,7 @@ import type { ListedBackup } from "../../src/commands/list.ts";
 import { parseConfig } from "../../src/config/config.ts";
 import { SILENT_LOG } from "../../src/observe.ts";
 import { openSession } from "../../src/session/open.ts";
-import type { Session } from "../../src/session/session.ts";
+import type { Session } from "../../mod.ts";
 import { couch, couchOk, type CouchServer, serverOf } from "../couch_request.ts";
 import { membersOf } from "../fakes/couchdb/json_text.ts";
 import { seedHardDatabase } from "../hard_database.ts";

@@ -61,6 +61,11 @@ function shortened(message: string): string {
   }).join("\n");
 }
 
+/** What others' errors quote, such as the text that is no JSON, may break lines and steer a terminal. */
+function inOneLine(message: string): string {
+  return message.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
+}
+
 /** The command line asks for something that does not exist or does not fit together. */
 export class UsageError extends ProgramError {
   /** The exit code 2. */
@@ -337,7 +342,10 @@ function withoutAllFlag(message: string): string {
   );
 }
 
-/** One line for a log or a report: the message, then the messages of the causes that add something. */
+/**
+ * One line for a log or a report, of several findings a line each: the message, then the messages of the causes that add
+ * something.
+ */
 export function describeError(error: unknown): string {
   return describeBy(error, ({ message }) => message);
 }
@@ -365,7 +373,8 @@ export function discreetError(error: unknown): unknown {
 function describeBy(error: unknown, messageOf: (error: Error) => string): string {
   const messages: string[] = [];
   for (let current = error, depth = 0; current !== undefined && current !== null && depth < 5; depth++) {
-    const message = shortened(withoutAllFlag(current instanceof Error ? messageOf(current) : String(current)));
+    const said = withoutAllFlag(current instanceof Error ? messageOf(current) : String(current));
+    const message = shortened(current instanceof ProgramError ? said : inOneLine(said));
     if (message !== "" && !messages.some((known) => known.includes(message))) messages.push(message);
     const cause = current instanceof Error ? current.cause : undefined;
     if (isTold(cause, current)) break;

@@ -139,6 +139,19 @@ Deno.test("describeError() adds the messages of causes that say more, and keeps 
   assertEquals(describeError(round), "first: second", "causes that lead in a circle");
 });
 
+Deno.test("describeError() keeps what others' errors quote on one line, without control characters", () => {
+  const noJson = new SyntaxError("Unexpected token 'h', \"hi\n\u001b[2J\" is not valid JSON");
+  const error = new CouchError("Cannot list the databases: it is not CouchDB", { error: "not_couchdb" }, {
+    cause: noJson,
+  });
+  assertEquals(
+    describeError(error),
+    `Cannot list the databases: it is not CouchDB: Unexpected token 'h', "hi [2J" is not valid JSON`,
+  );
+  const findings = new ConfigError("a.yaml:1:1: one\na.yaml:2:1: two", { file: "a.yaml", line: 1, column: 1 });
+  assertEquals(describeError(findings), findings.message);
+});
+
 Deno.test("describeError() tells a system's error once, in the words of the store's error that it caused", () => {
   const place = { action: "store" as const, key: "a/b", url: "file:///mnt/usb", path: "/mnt/usb/a/b" };
   const described = (code: string, message: string, action: "store" | "read" = "store") =>

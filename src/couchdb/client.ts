@@ -33,6 +33,9 @@ import { type DatabaseInfo, readInfo } from "./info.ts";
 
 export type { CallOptions, ClientOptions } from "./connection.ts";
 
+/** How long a single copy of a range may take to be counted. */
+const COPY_TIMEOUT_MS = 10_000;
+
 /** What a node of a cluster says of itself. */
 export interface NodeState {
   /** Its name, such as `couchdb@10.0.0.1`. */
@@ -46,6 +49,16 @@ export interface NodeState {
   connectedSeconds: number | undefined;
   /** How much it has yet to bring to copies on other nodes. */
   replicationJobs: number;
+}
+
+/** What one copy of one range counts. */
+export interface CopyInfo {
+  /** Documents that are not deleted. */
+  live: number;
+  /** Documents that are. */
+  deleted: number;
+  /** How many purges it knows of. */
+  purges: number;
 }
 
 /** A row in the answer of `_bulk_docs`. */
@@ -471,6 +484,24 @@ export class CouchClient {
     const answer = await this.#http.json(`/${encodeDatabase(database)}/_shards`, { ...subject, ...options });
     const ranges = innerMembers(membersOf(answer, subject), "shards");
     return new Map(Object.keys(ranges).map((range) => [range, textsIn(ranges, range, subject)]));
+  }
+
+  /**
+   * `GET /_node/{node}/shards/{range}/{db}.{createdAt}`: what one copy of one range counts. It is asked for once, and
+   * briefly: a node that hangs answers nothing for a minute.
+   */
+  async copyInfo(
+    node: string,
+    { database, range, createdAt }: { database: string; range: string; createdAt: string },
+    options: CallOptions = {},
+  ): Promise<CopyInfo> {
+    const subject = { action: `count a copy of database "${database}"`, database };
+    const file = encodeURIComponent(`shards/${range}/${database}.${createdAt}`);
+    const path = `/_node/${encodeURIComponent(node.toWellFormed())}/${file}`;
+    const once = { attempts: 1, answerTimeoutMs: COPY_TIMEOUT_MS };
+    const answer = membersOf(await this.#http.json(path, { ...subject, ...once, ...options }), subject);
+    const count = (name: string) => countIn(answer, name, { ...subject, otherwise: 0 });
+    return { live: count("doc_count"), deleted: count("doc_del_count"), purges: count("purge_seq") };
   }
 
   /** `GET /{db}/_security`: its text as CouchDB sends it. */

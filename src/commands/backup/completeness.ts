@@ -8,7 +8,7 @@ import type { KnownRows } from "../../archive/overlap.ts";
 import type { DatabaseInfos } from "../../couchdb/database_infos.ts";
 import type { ListedDocument } from "../../couchdb/batch.ts";
 import type { CouchClient } from "../../couchdb/client.ts";
-import { questionsFor } from "../../couchdb/copy_counts.ts";
+import { questionsFor, sumCopies } from "../../couchdb/copy_counts.ts";
 import type { DatabaseInfo } from "../../couchdb/info.ts";
 import { EXIT, ProgramError } from "../../errors.ts";
 import { eitherSignal } from "../../parallel.ts";
@@ -118,14 +118,18 @@ export class DocumentCounts {
   ): Promise<void> {
     const before = this.info;
     this.#lookedAtMs = performance.now();
-    // Each question draws copies anew; where there is one copy, databases may be asked for together.
+    // Where there is one copy, databases may be asked for together.
     const ask = () =>
       this.hasCopies
         ? this.#couch.databaseInfo(this.#database, { signal })
         : this.#infos.now(this.#database, { signal });
     // The first one alone: if the login is refused, all of them together would lock it out at once.
     const first = await ask();
-    const others = Array.from({ length: Math.min(questions, this.#questions) - 1 }, ask);
+    // Each copy by itself, or as many questions as there are copies, each of which may be answered by other ones.
+    const sum = this.hasCopies && questions >= this.#questions
+      ? await sumCopies(this.#couch, this.#database, { signal, createdAt: first.instance_start_time })
+      : undefined;
+    const others = sum === undefined ? Array.from({ length: Math.min(questions, this.#questions) - 1 }, ask) : [];
     const infos = [first, ...await Promise.all(others)];
     if (
       infos.some(({ instance_start_time: at }) => this.#createdAt !== null && at !== null && at !== this.#createdAt)
@@ -133,11 +137,14 @@ export class DocumentCounts {
       throw new FullNeeded(MADE_ANEW);
     }
     const latest = infos.reduce((a, b) => (purgesOf(b) ?? 0) > (purgesOf(a) ?? 0) ? b : a);
-    const total = Math.max(...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count));
+    const total = Math.max(
+      sum?.documents ?? 0,
+      ...infos.map(({ doc_count, doc_del_count }) => doc_count + doc_del_count),
+    );
     const isPurged = isPurgedSince(purgesOf(before), { info: latest, hasCopies: this.hasCopies });
     // A purge that one copy has told of has happened, though copies that lag do not know of it yet.
     this.info = this.hasCopies && !isPurged ? { ...latest, purge_seq: before.purge_seq } : latest;
-    this.live = Math.max(...infos.map(({ doc_count }) => doc_count));
+    this.live = Math.max(sum?.live ?? 0, ...infos.map(({ doc_count }) => doc_count));
     this.expected = isPurged ? total : Math.max(this.expected, total);
   }
 }

@@ -211,6 +211,23 @@ Deno.test("backup() takes what a node has that is cut off from all others for no
   }
 });
 
+Deno.test("backup() counts each copy by itself: one that is empty, and answers first, hides nothing", async () => {
+  await using place = await makePlace({ q: 3 });
+  const { cluster, database, backups } = place;
+  // As one that was added to the shard map, before anything is written: nothing tells that it has all to get.
+  cluster.lag(0);
+  const ids = fill(database, 60);
+  cluster.readFrom(0);
+  cluster.countFrom(0);
+  const failed = await backups.run(cluster.nodes[0]!);
+  assertEquals([failed.status, failed.exit_code], ["failed", 3]);
+  assertStringIncludes(failed.error ?? "", "0 of 60 documents are listed");
+  cluster.catchUp(0);
+  const report = await backups.run(cluster.nodes[0]!, { resume: true });
+  assertEquals([report.error, report.documents], [undefined, 60]);
+  expectDocuments(await backups.read(), ids);
+});
+
 Deno.test("backup() waits once for nodes that are away, not for each database", async () => {
   await using place = await makePlace();
   const { cluster, backups } = place;

@@ -95,7 +95,7 @@ function shortListing(
     },
   };
   const settled = () => Promise.resolve(undefined);
-  const cluster = { look: settled, untilSettled: settled, wasUnsettledSince: () => wasBehind };
+  const cluster = { lookFor: settled, untilSettled: settled, wasUnsettledSince: () => wasBehind };
   const { patience = { patienceMs: 0, firstWaitMs: 0.1 }, turns } = others;
   const run = { log, signal, stop: signal, patience, couch, cluster } as unknown as Run;
   const completeness = new Completeness(run, {

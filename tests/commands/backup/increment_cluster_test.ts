@@ -121,7 +121,9 @@ for (const { what, happens } of MEANWHILE) {
     cluster.lag(2);
     const deleted = happens(database, ids);
     cluster.reconnect(2, { catchUpAfterMs: 500 });
-    const report = await place.run(2, { day: 4, context: LONG_PATIENCE });
+    // It tells the time of that in whole seconds.
+    const clusterTimes = { freshMs: 3000, betweenLooksMs: 5, patienceMs: 30_000 };
+    const report = await place.run(2, { day: 4, context: { ...LONG_PATIENCE, clusterTimes } });
     assertEquals([report.error, report.kind], [undefined, "incremental"]);
     await place.expectExact(deleted);
   });

@@ -103,8 +103,8 @@ export interface CouchFacts {
   /** The HTTP status, absent when there was no answer. */
   status?: number | undefined;
   /**
-   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, or `tls`
-   * where its certificate is refused; `redirect`, `http_error` or `not_couchdb` where something else answers.
+   * CouchDB's `error`, such as `not_found`; for a broken conversation `timeout`, `cut_off`, `unreachable`, `tls`
+   * where its certificate is refused, or `proxy` where a proxy on the way wants a login; `redirect`, `http_error` or `not_couchdb` where something else answers.
    */
   error: string;
   /** CouchDB's `reason`. */
@@ -154,7 +154,7 @@ export function isForeign(error: unknown): error is CouchError {
 /** What is known of a failed operation on the store. */
 export interface StoreFacts {
   /**
-   * S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, or
+   * S3's code (`AccessDenied`), `not_found`, `exists`, `endless`, `not_mounted`, `timeout`, `unreachable`, `tls`, `proxy`, or
    * the system's (`ENOSPC`).
    */
   code: string;

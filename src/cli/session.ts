@@ -79,7 +79,7 @@ export async function withConfig<T>(
 /** The same without a config: log, progress and interruption. `loki` is where lines go beside the console. */
 export async function withSurroundings<T>(
   call: Call,
-  { loki, caFiles, tasks = [] }: Partial<Pick<Config, "loki" | "caFiles" | "tasks">>,
+  { loki, caFiles, proxies, tasks = [] }: Partial<Pick<Config, "loki" | "caFiles" | "proxies" | "tasks">>,
   work: (surroundings: Surroundings, flush: OpenLog["flush"]) => Promise<T>,
 ): Promise<T> {
   const { stderr, env, journal } = call.shell;
@@ -88,7 +88,7 @@ export async function withSurroundings<T>(
     ? openProgressBars({ write: stderr.write.bind(stderr), columns: stderr.columns })
     : undefined;
   const format = readLogFormat(call);
-  const opened = await openConfigLog({ loki, caFiles }, {
+  const opened = await openConfigLog({ loki, caFiles, proxies }, {
     level: call.isOn("verbose") ? "debug" : call.isOn("quiet") ? "warn" : "info",
     format,
     // A person reads these in the command's output, which a program that reads JSON lines does not look at.

@@ -28,6 +28,7 @@ import {
 } from "./findings.ts";
 import { holdsSecret } from "./disclosure.ts";
 import { HARMLESS_KEYS, KNOWN_KEYS, SECRET_KEYS } from "./keys.ts";
+import { proxyVariablesIn } from "../proxy.ts";
 import { findOctals, mayHaveOctals } from "./octals.ts";
 import { findPlaces, formatPath, type PlaceLookup } from "./places.ts";
 import { type ConfigDocument, configSchema } from "./schema.ts";
@@ -131,6 +132,8 @@ export interface Config {
   notify?: NotifyAddress | undefined;
   /** Authorities to trust beside those that the runtime knows. @default none */
   caFiles?: CaFiles | undefined;
+  /** The proxies that the environment names: the variables, without logins. @default none */
+  proxies?: Readonly<Record<string, string>> | undefined;
   /** The file with the identities that open sealed backups, where they are restored. Nobody has read it yet. */
   identityFile?: NamedFile | undefined;
   /** The ARN of a secret in Secrets Manager with such identities. Nobody has read it yet. */
@@ -361,6 +364,7 @@ function toConfig(
     return join(folder, path);
   };
   const tz = zoneIn(env);
+  const proxies = proxyVariablesIn(env);
   const named = (path: string | undefined, at: string[]): NamedFile | undefined =>
     path === undefined
       ? undefined
@@ -397,6 +401,7 @@ function toConfig(
       instance: prometheus.instance,
     },
     notify: notify && { url: notify.url, kind: notify.kind },
+    ...proxies === undefined ? {} : { proxies },
     caFiles: {
       database: named(database.ca_file, ["database", "ca_file"]),
       bucket: named(document.ca_file, ["ca_file"]),

@@ -4,6 +4,7 @@
  */
 import { beginningOfText } from "../beginning_of_text.ts";
 import { CouchError, type CouchFacts, FOREIGN } from "../errors.ts";
+import { proxyErrorIn } from "../proxy_error.ts";
 import { tlsFailure } from "../tls_failure.ts";
 
 /** What was asked, in words. */
@@ -28,6 +29,7 @@ const WITHOUT_ANSWER: Record<string, string> = {
   cut_off: "the connection broke",
   unreachable: "CouchDB cannot be reached",
   tls: "there is no TLS connection",
+  proxy: "CouchDB cannot be reached",
   not_couchdb: "what answers is not CouchDB",
 };
 /** Of a page that is no answer of CouchDB's, so much is shown. */
@@ -128,6 +130,10 @@ function plainAddress(location: string, base: string): string {
 
 /** What fetch's error says of a conversation that broke: whether there was a connection at all. */
 export function brokenConnection(cause: unknown, url: string): CouchFailure & { hint?: string } {
+  const proxy = proxyErrorIn(cause);
+  if (proxy !== undefined) {
+    return { error: proxy.wantsLogin ? "proxy" : "unreachable", reason: proxy.message, hint: proxy.hint };
+  }
   const tls = tlsFailure(cause, { url, caFileKey: "database.ca_file" });
   if (tls !== undefined) return { error: "tls", ...tls };
   const text = messagesOf(cause);

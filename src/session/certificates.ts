@@ -6,6 +6,7 @@
 import { readFile as readFileOfSystem } from "node:fs/promises";
 import type { CaFiles, NamedFile } from "../config/config.ts";
 import { ConfigError, describeError } from "../errors.ts";
+import { tellingProxy } from "../proxy.ts";
 import { type Fetch, openTrustedFetch, type TrustedFetch } from "../trusted_fetch.ts";
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
@@ -17,6 +18,8 @@ export type WatchFetch = (fetch: Fetch, server: string) => Fetch;
 export interface CertificateOptions {
   /** Looks at the requests. @default nobody */
   watch?: WatchFetch | undefined;
+  /** The proxies that requests go through. @default none */
+  proxies?: Readonly<Record<string, string>> | undefined;
   /** Reads a file as UTF-8. @default node:fs */
   readFile?: ((path: string) => Promise<string>) | undefined;
 }
@@ -30,9 +33,9 @@ export class Certificates {
 
   /** Takes what the config names; nothing is read yet. */
   constructor(files: CaFiles = {}, options: CertificateOptions = {}) {
-    const { readFile = (path) => readFileOfSystem(path, "utf8"), watch = (fetch) => fetch } = options;
+    const { readFile = (path) => readFileOfSystem(path, "utf8"), watch = (fetch) => fetch, proxies } = options;
     this.#files = files;
-    this.#watch = watch;
+    this.#watch = (fetch, server) => watch(proxies === undefined ? fetch : tellingProxy(fetch, proxies), server);
     this.#readFile = readFile;
   }
 

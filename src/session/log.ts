@@ -13,12 +13,12 @@ import { Certificates } from "./certificates.ts";
  * @param options `host` is the label of that name in Loki; the operating system's name of the machine unless given.
  */
 export async function openConfigLog(
-  { loki, caFiles }: Pick<Config, "loki" | "caFiles">,
+  { loki, caFiles, proxies }: Pick<Config, "loki" | "caFiles" | "proxies">,
   options: Omit<LogOptions, "sinks"> & { host?: string | undefined },
 ): Promise<OpenLog> {
   if (loki === undefined) return openLog(options);
   const { host, ...rest } = options;
-  const certificates = new Certificates(caFiles);
+  const certificates = new Certificates(caFiles, { proxies });
   const fetch = await certificates.fetchFor("loki");
   const opened = openLog({ ...rest, sinks: [openLoki({ ...loki, labels: lokiLabels(loki, host), fetch })] });
   return {

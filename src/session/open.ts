@@ -32,7 +32,7 @@ export async function openSession(options: OpenOptions): Promise<ProgramSession>
   const { log, flush, close: closeLog } = options.log === undefined
     ? await openOwnLog(config, host)
     : { log: options.log, flush: options.flush ?? nothingWaits, close: () => Promise.resolve() };
-  const certificates = new Certificates(config.caFiles, { watch: options.watch });
+  const certificates = new Certificates(config.caFiles, { watch: options.watch, proxies: config.proxies });
   let notifier: Notifier | undefined;
   const close = async () => {
     await notifier?.close({ log });

@@ -23,6 +23,7 @@ import {
 } from "./endpoint.ts";
 import { cutOffError, describeSubject, isUnconfirmed, refusalError, strangeAnswer } from "./error.ts";
 import { isErrorBody } from "./xml.ts";
+import { proxyErrorIn } from "../../proxy_error.ts";
 import { tlsFailure } from "../../tls_failure.ts";
 import { exchange, type ExchangeFailure, type SignedRequest } from "./exchange.ts";
 import {
@@ -283,6 +284,7 @@ export class S3Client {
   ): Promise<S3OpenAnswer> {
     const { href, origin } = sent.url;
     const explain = (cause: unknown, { code, text }: ExchangeFailure) => {
+      this.#refuseProxyFailure(cause, about);
       this.#refuseTlsFailure(cause, href, about);
       // Another address may answer the next attempt.
       forgetReachable(this.#service);
@@ -331,6 +333,7 @@ export class S3Client {
       return urls[await orAborted(findReachable(this.#service, urls, { fetch: this.#target.fetch }), signal)]!;
     } catch (cause) {
       signal?.throwIfAborted();
+      this.#refuseProxyFailure(cause, about);
       this.#refuseTlsFailure(cause, urls[0]!, about);
       const hosts = urls.map((url) => new URL(url).host).join(" or ");
       throw new StoreError(`${describeSubject({ ...about, url: this.url })}: no answer from ${hosts}`, {
@@ -342,6 +345,15 @@ export class S3Client {
           (this.#target.region === undefined ? ", and for the latter set region" : ""),
       });
     }
+  }
+
+  /** @throws StoreError where a proxy on the way is to blame. */
+  #refuseProxyFailure(cause: unknown, about: { action: string; key?: string | undefined }): void {
+    const proxy = proxyErrorIn(cause);
+    if (proxy === undefined) return;
+    const message = `${describeSubject({ ...about, url: this.url })}: ${proxy.message}`;
+    const code = proxy.wantsLogin ? "proxy" : "unreachable";
+    throw new StoreError(message, { code, key: about.key }, { hint: proxy.hint });
   }
 
   /** @throws StoreError where there is no TLS connection: trying again cannot help. */

@@ -68,14 +68,15 @@ export const SYSTEM_DATABASES: ReadonlySet<string> = new Set(["_replicator", "_u
 /**
  * Applies a task's rules to the decoded names of all databases.
  *
- * @param options.month `YYYYMM` of the month before the run; needed with `backupOnlyPrevious` only.
+ * @param options `month`: `YYYYMM` of the month before the run; needed with `backupOnlyPrevious` only. `explains`:
+ * whether it is looked for what patterns that select nothing would match. @default true
  * @throws UsageError when a pattern is no regular expression; a checked config has none of these.
  * @throws RangeError when the month is needed and missing.
  */
 export function selectDatabases(
   names: readonly string[],
   rules: SelectionRules,
-  options: { month?: string | undefined } = {},
+  options: { month?: string | undefined; explains?: boolean } = {},
 ): Selection {
   if (rules.backupOnlyPrevious && options.month === undefined) throw new RangeError("No month to select databases of");
   const ending = rules.backupOnlyPrevious ? `-${options.month}` : "";
@@ -110,7 +111,7 @@ export function selectDatabases(
   let explained = 0;
   const unmatched = patterns.filter((pattern) => pattern.selected === 0).map(({ source, excluded, otherMonth }) => {
     if (excluded + otherMonth === 0) {
-      if (explained++ >= MOST_EXPLAINED) {
+      if (options.explains === false || explained++ >= MOST_EXPLAINED) {
         const explanation = `pattern "${source}" matches none of ${counted(names.length, "database")}`;
         return { pattern: source, explanation, closest: [] };
       }

@@ -50,7 +50,9 @@ export function selectTasks(
   tasks: readonly Task[],
   options: SelectionOptions,
 ): TaskSelection[] {
-  const selections = tasks.map((task) => selectByPatterns(names, task, options));
+  // Of databases that are named the patterns only say which task they go with.
+  const explains = options.only === undefined;
+  const selections = tasks.map((task) => selectByPatterns(names, task, { ...options, explains }));
   if (options.only === undefined) return selections;
   const wanted = options.only === "all" ? selectAll(names) : findNamed(names, options.only);
   const shared = selections.map(({ task, date }): TaskSelection => ({ task, date, databases: [], warnings: [] }));
@@ -96,9 +98,13 @@ export function dateInPath(task: Task, instant: Date): BackupDate {
   return task.backupOnlyPrevious ? previousMonth(today) : today;
 }
 
-function selectByPatterns(names: readonly string[], task: Task, options: SelectionOptions): TaskSelection {
+function selectByPatterns(
+  names: readonly string[],
+  task: Task,
+  { explains, ...options }: SelectionOptions & { explains: boolean },
+): TaskSelection {
   const date = options.date ?? dateInPath(task, options.startedAt);
-  const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date) });
+  const { selected, unmatched } = selectDatabases(names, task, { month: monthOf(date), explains });
   return { task, date, databases: selected, warnings: unmatched.map(({ explanation }) => explanation), listed: names };
 }
 

@@ -2,6 +2,7 @@ import { assertEquals, assertLess, assertThrows } from "@std/assert";
 import type { Task } from "../../src/task/task.ts";
 import { formatDate } from "../../src/dates.ts";
 import { UsageError } from "../../src/errors.ts";
+import { selectDatabases } from "../../src/task/select.ts";
 import { isEmptyByMistake, pickTasks, type SelectionOptions, selectTasks } from "../../src/task/selection.ts";
 
 const NAMES = ["_replicator", "_users", "a", "a/b", "cdr-202602", "cdr-202603", "media"];
@@ -58,6 +59,14 @@ Deno.test("selectTasks() finds the task of each of a hundred thousand databases 
   assertEquals(select([task("all", ["[a-z].*"])], { only: "all" }, names)[0]?.split(", ").length, 100_000);
   // Compared one by one it takes half a minute.
   assertLess(performance.now() - begun, 6_000);
+});
+
+Deno.test("selectDatabases() looks for what would match only where that is told", () => {
+  const rules = { databases: ["accoumt"], exclude: [], backupOnlyPrevious: false };
+  const [told] = selectDatabases(["account"], rules).unmatched;
+  const [untold] = selectDatabases(["account"], rules, { explains: false }).unmatched;
+  assertEquals([told?.closest.length, untold?.closest.length], [1, 0]);
+  assertEquals(untold?.explanation, 'pattern "accoumt" matches none of 1 database');
 });
 
 Deno.test("selectTasks() refuses a named database that does not exist, with the nearest one", () => {

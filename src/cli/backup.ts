@@ -85,7 +85,11 @@ export const command: Command = {
       const words = ["--scheduled", ...call.list("task").flatMap((name) => ["--task", name])];
       return `What is done so far is kept. ${commandLine("backup", words)} resumes it, here or on another machine`;
     }
-    return `What is done so far is kept. Resume with: ${resumingCommands(readRequest(call), { tasks, startedAt })}`;
+    const request = readRequest(call);
+    // The names have not been looked at yet where the signal comes early; of one that is no task nothing is begun.
+    const begun = tasks.filter(({ name }) => request.tasks?.includes(name) ?? true);
+    if (begun.length === 0) return "Nothing was stored";
+    return `What is done so far is kept. Resume with: ${resumingCommands(request, { tasks: begun, startedAt })}`;
   },
 
   async run(call) {
@@ -118,10 +122,7 @@ function resumingCommands(
   { tasks: names, databases, date, full }: BackupRequest,
   { tasks, startedAt }: { tasks: readonly Task[]; startedAt: Date },
 ): string {
-  const dates = Map.groupBy(
-    pickTasks(tasks, names),
-    (task) => formatIsoDate(date ?? dateInPath(task, startedAt)),
-  );
+  const dates = Map.groupBy(tasks, (task) => formatIsoDate(date ?? dateInPath(task, startedAt)));
   const only = databases === "all" ? ["--all"] : (databases ?? []).flatMap((name) => ["--database", name]);
   return Array.from(dates, ([day, ofDay]) => {
     const isAll = names === undefined && dates.size === 1;

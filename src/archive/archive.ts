@@ -64,6 +64,8 @@ export interface ChunkProblem {
   chunk: string;
   /** What is wrong with it, a sentence. */
   problem: string;
+  /** Present where it is not there, and that is all. */
+  is_missing?: true;
 }
 
 /**
@@ -235,6 +237,7 @@ async function takeNewestCheckpoint(names: readonly string[], { archive, options
   archive.problems.push({
     chunk: MANIFEST_NAME,
     problem: "It is missing: the backup has not finished; the checkpoint has what is done so far",
+    is_missing: true,
   });
 }
 
@@ -344,7 +347,7 @@ function noteGaps(archive: Archive, numbers: readonly number[], nameOf: (number:
   for (const number of numbers) {
     const missing = number - expected;
     const problem = missing === 1 ? "It is missing" : `It and the ${missing - 1} after it are missing`;
-    if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem });
+    if (missing > 0) archive.problems.push({ chunk: nameOf(expected), problem, is_missing: true });
     expected = number + 1;
   }
 }
@@ -378,8 +381,8 @@ async function compareWithListing(folder: OpenFolder): Promise<void> {
   const named = new Set<string>();
   archive.chunks = archive.chunks.filter(({ name, entry }) => {
     named.add(name);
-    const problem = explainListed(objects.get(name), entry!);
-    if (problem !== undefined) archive.problems.push({ chunk: name, problem });
+    const problem = explainListed(name, objects.get(name), entry!);
+    if (problem !== undefined) archive.problems.push(problem);
     return problem === undefined;
   });
   const left = [...objects.keys()].filter((name) =>
@@ -409,8 +412,8 @@ function narrowTo(object: string, archive: Archive, objects: ReadonlyMap<string,
     const database = isChunk ? archive.database : undefined;
     return { ...archive, kind: "foreign", chunks, origin, database, documents: undefined, ...nothingElse };
   }
-  const problem = explainListed(objects.get(object), known.entry);
-  const problems = problem === undefined ? [] : [{ chunk: object, problem }];
+  const problem = explainListed(object, objects.get(object), known.entry);
+  const problems = problem === undefined ? [] : [problem];
   return { ...archive, chunks, documents: known.entry.documents, ...nothingElse, problems };
 }
 

@@ -34,6 +34,8 @@ export interface BrokenLink {
   path: string;
   /** What is wrong with it, a sentence. */
   problem: string;
+  /** Whether it is not there, and that is all. @default false */
+  isMissing?: boolean;
 }
 
 /** The parents of a backup. */
@@ -55,6 +57,8 @@ export interface ChainOptions extends StoreCallOptions {
   isTolerant?: boolean | undefined;
 }
 
+/** What is said of a parent that is not there. */
+const MISSING = "It is missing";
 /** No chain is longer: a task's own limit is far below it. */
 const MOST_LINKS = 2000;
 /** Date, any number of folders of the suffix, the database, the manifest. */
@@ -81,7 +85,7 @@ export async function followChain(
     const expected = { ...options, database, recipients: child.recipients };
     const read = await readLink(parent, place, expected);
     const copied = typeof read === "string" ? await readCopy(parent, place, expected) : read;
-    if (copied === undefined) return { links, broken: { path, problem: String(read) } };
+    if (copied === undefined) return { links, broken: { path, problem: String(read), isMissing: read === MISSING } };
     links.push({ ...place, path, manifest: copied, ...typeof read === "string" ? { damaged: read } : {} });
     ({ store, folder } = place);
     child = copied;
@@ -141,7 +145,7 @@ async function readLink(
   try {
     bytes = await readObjectBytes(store, key, { signal });
   } catch (error) {
-    if (isNotFound(error)) return "It is missing";
+    if (isNotFound(error)) return MISSING;
     if (isTolerant && isOutOfReach(error)) return error.message;
     throw error;
   }

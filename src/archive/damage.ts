@@ -6,9 +6,10 @@ import { createHash } from "node:crypto";
 import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
 import { counted } from "../counts.ts";
-import { ArchiveError, describeError, isOutOfReach } from "../errors.ts";
+import { ArchiveError, describeError, isNotFound, isOutOfReach } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import { splitKey } from "../store/key.ts";
+import type { ChunkProblem } from "./archive.ts";
 import { FormatError } from "./formats.ts";
 import { LineError } from "./lines.ts";
 import { isBackupChunkName } from "./layout.ts";
@@ -46,11 +47,21 @@ export function checkDigest(
   }
 }
 
-/** What is wrong with a chunk by its folder's listing, a sentence; undefined where it is there with the right size. */
-export function explainListed(sizeBytes: number | undefined, entry: ChunkEntry): string | undefined {
+/** What is wrong with a chunk by its folder's listing; undefined where it is there with the right size. */
+export function explainListed(
+  chunk: string,
+  sizeBytes: number | undefined,
+  entry: ChunkEntry,
+): ChunkProblem | undefined {
   if (sizeBytes === entry.compressed_bytes) return undefined;
-  if (sizeBytes === undefined) return "It is missing";
-  return `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
+  if (sizeBytes === undefined) return { chunk, problem: "It is missing", is_missing: true };
+  const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
+  return { chunk, problem };
+}
+
+/** Whether an error in reading a part of a backup says that it is not there. */
+export function isLost(error: unknown): boolean {
+  return isNotFound(error) || (error instanceof ArchiveError && isNotFound(error.cause));
 }
 
 /** What is wrong with a backup in the folder of another database, a sentence. Both names are decoded. */

@@ -28,7 +28,8 @@ export async function addParents(archive: Archive, options: ChainOptions): Promi
   }
   if (broken !== undefined) {
     const problem = `${broken.problem} (the backup builds on it)`;
-    archive.problems.push({ chunk: broken.path || (archive.manifest ?? ""), problem });
+    const missing = broken.isMissing ? { is_missing: true } as const : {};
+    archive.problems.push({ chunk: broken.path || (archive.manifest ?? ""), problem, ...missing });
   }
 }
 
@@ -43,9 +44,9 @@ function addParent(
   const chunks: ArchiveChunk[] = [];
   for (const entry of manifest.chunks.toSorted((a, b) => parseChunkName(a.name)! - parseChunkName(b.name)!)) {
     const chunk = { name: entry.name, entry, parent };
-    const problem = explainListed(present.get(entry.name), entry);
+    const problem = explainListed(nameOfChunk(chunk), present.get(entry.name), entry);
     if (problem === undefined) chunks.push(chunk);
-    else archive.problems.push({ chunk: nameOfChunk(chunk), problem });
+    else archive.problems.push(problem);
   }
   // Not unshift(...chunks): there may be more than a call takes arguments.
   archive.chunks = [...chunks, ...archive.chunks];

@@ -5,7 +5,7 @@
 import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { checkStored, inspectChunk } from "../archive/chunk.ts";
-import { explainUnusable } from "../archive/damage.ts";
+import { explainUnusable, isLost } from "../archive/damage.ts";
 import type { DocumentCounts } from "../archive/documents.ts";
 import { addParents, nameOfChunk } from "../archive/parents.ts";
 import { findGaps, hasRange, RangeCheck } from "../archive/id_ranges.ts";
@@ -203,7 +203,7 @@ function manifestProblems(
 ): ChunkProblem[] {
   if (kind === "unlisted") {
     const problem = "It is missing: without it nobody can say whether the backup is complete";
-    return [{ chunk: MANIFEST_NAME, problem }];
+    return [{ chunk: MANIFEST_NAME, problem, is_missing: true }];
   }
   if (kind !== "complete" || place.object !== undefined) return [];
   const problems = findGaps(entries).map(({ after, through }) => {
@@ -264,7 +264,7 @@ async function verifyChunks(
       const problem = explainUnusable(error);
       if (problem === undefined) throw error;
       onDamaged(chunk);
-      return { chunk: nameOfChunk(chunk), problem };
+      return { chunk: nameOfChunk(chunk), problem, ...isLost(error) ? { is_missing: true } : {} };
     }
   };
   for await (const found of loadAhead(archive.chunks, verifyOne, { limit: CHUNKS_AT_ONCE, signal })) {

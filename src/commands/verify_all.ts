@@ -257,7 +257,7 @@ class VerifyRun {
       this.#noteFaulty({ ...found, problems: problemsOf(report), exit_code: exitCodeOfVerify(report) });
     };
     // What expire deletes is missing, and nothing else.
-    const mayHaveExpired = damage.length > 0 && damage.every(({ problem }) => /\bmissing\b/.test(problem));
+    const mayHaveExpired = damage.length > 0 && damage.every(({ is_missing }) => is_missing === true);
     if (mayHaveExpired) await this.#noteUnlessExpired(backup, { found, noteFault, signal });
     else noteFault();
   }

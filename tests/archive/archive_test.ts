@@ -204,8 +204,8 @@ Deno.test("openArchive() lists the chunks of each run where nothing says which t
     "unlisted",
     ["0000000.json.gz", "0000003.json.gz", "aaaaaaaa-0000000.json.gz", "aaaaaaaa-0000002.json.gz"],
     [
-      { chunk: "0000001.json.gz", problem: "It and the 1 after it are missing" },
-      { chunk: "aaaaaaaa-0000001.json.gz", problem: "It is missing" },
+      { chunk: "0000001.json.gz", problem: "It and the 1 after it are missing", is_missing: true },
+      { chunk: "aaaaaaaa-0000001.json.gz", problem: "It is missing", is_missing: true },
     ],
   ]);
 });

@@ -319,3 +319,15 @@ Deno.test("verify() says which documents CouchDB could not read, and ends with 3
   const worse = await verifyWritten({ chunks, manifest: { unreadable, feed: null } });
   assertEquals([worse.unreadable, exitCodeOfVerify(worse)], [unreadable, EXIT.archive]);
 });
+
+Deno.test("verify() tells what is not there from what is damaged by a field, whatever the text says", async () => {
+  await using archive = await setUpArchive();
+  const { context, inFolder } = archive;
+  await Deno.remove(inFolder("0000001.json.gz"));
+  await alterFile(inFolder("0000000.json.gz"), flipByte);
+  const { problems } = await verify(context, { database: "a%2Fb", path: "latest" });
+  assertEquals(problems.map(({ chunk, is_missing }) => [chunk, is_missing]), [
+    ["0000001.json.gz", true],
+    ["0000000.json.gz", undefined],
+  ]);
+});

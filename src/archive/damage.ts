@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { WrongIdentityError } from "../codec/age_header.ts";
 import { CodecError } from "../codec/error.ts";
-import { counted } from "../counts.ts";
+import { counted, formatCount } from "../counts.ts";
 import { ArchiveError, describeError, isNotFound, isOutOfReach } from "../errors.ts";
 import { FramingError } from "../json/scan.ts";
 import { splitKey } from "../store/key.ts";
@@ -55,7 +55,7 @@ export function explainListed(
 ): ChunkProblem | undefined {
   if (sizeBytes === entry.compressed_bytes) return undefined;
   if (sizeBytes === undefined) return { chunk, problem: "It is missing", is_missing: true };
-  const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${entry.compressed_bytes}`;
+  const problem = `It has ${counted(sizeBytes, "byte")}, the manifest says ${formatCount(entry.compressed_bytes)}`;
   return { chunk, problem };
 }
 

@@ -78,16 +78,17 @@ Deno.test("DirectoryStore syncs what is followed with what follows it, or when i
 Deno.test("DirectoryStore syncs the name of what an object is stored after before it names that object", async () => {
   for (const way of ["create", "replace"] as const) {
     await using given = await openWatched();
-    const first = given.store.create(["f/manifest-1"], pieces(new Uint8Array(10)), { isFollowed: true });
-    // By then the bytes of the second one are on the disk, but for its name.
-    const after = first.then(async () => {
-      await until(() => given.synced.filter((what) => what === "file").length === 2, "the second one is synced");
-      given.synced.length = 0;
-      return true;
-    });
+    await given.store.create(["f/manifest-0"], pieces(new Uint8Array(10)));
+    given.synced.length = 0;
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const first = given.store.create(["f/manifest-1"], pieces(new Uint8Array(10)), { isFollowed: true, after: begun });
+    const after = first.then(() => true);
     const second = way === "create"
       ? given.store.create(["f/manifest-2"], pieces(new Uint8Array(10)), { after })
       : given.store.replace("f/other", new Uint8Array(3), { after });
+    await until(() => given.synced.length === 2, "both are on the disk, but for their names");
+    assertEquals(given.synced.splice(0), ["file", "file"]);
+    begin();
     await Promise.all([first, second]);
     assertEquals(given.synced, ["folder", "folder"], way);
   }

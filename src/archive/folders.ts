@@ -62,6 +62,27 @@ export async function* listByDatabase(
   else yield await listOne(repository, database, search);
 }
 
+/** A database's entries in the catalog. */
+export interface DatabaseEntries {
+  /** Decoded. */
+  database: string;
+  /** Their names, those of the newest backups first. */
+  entries: string[];
+}
+
+/** What the catalog has of each database, in the store's order of their names. Another spelling is passed over. */
+export async function* listEntries(
+  repository: Repository,
+  { signal }: StoreCallOptions,
+): AsyncGenerator<DatabaseEntries> {
+  const { store, catalogRoot } = repository;
+  for await (const { name, objects } of foldersBelow(store, catalogRoot, { pageSize: LARGEST_PAGE, signal })) {
+    const database = decodeDatabase(name);
+    if (joinKey(catalogRoot, name) !== repository.catalogFolder(database)) continue;
+    yield { database, entries: [...objects.keys()] };
+  }
+}
+
 async function listOne(
   repository: Repository,
   database: string,

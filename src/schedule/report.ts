@@ -6,6 +6,7 @@
  */
 import { DAY_MS } from "../dates.ts";
 import { Catalog, type CatalogEntry } from "../archive/catalog.ts";
+import { type DatabaseEntries, listEntries } from "../archive/folders.ts";
 import { takeInventory } from "../archive/inventory.ts";
 import { listRuns, type ReportedRun } from "../archive/moment.ts";
 import { isSaved, isTaskSaved, type RunReport } from "../archive/report.ts";
@@ -28,7 +29,7 @@ import { isBegunByHand, readHolder } from "./elapse.ts";
 import { isElapseOf } from "./retry.ts";
 import { readStatus } from "./status.ts";
 
-/** Databases whose entries are listed at once. */
+/** Databases that are looked at at once: whether the newest backup is there, and the entry of a task with a long name. */
 const DATABASES_AT_ONCE = 16;
 /** Runs whose reports are read at once. */
 const RUNS_AT_ONCE = 8;
@@ -78,14 +79,14 @@ export async function readReport(
   }
   const byDay = { complete: zeros(days), unchanged: zeros(days), failed: zeros(days), bytes: zeros(days) };
   const catalog = new Catalog(repository);
-  const look = async (database: string, signal: AbortSignal) => {
-    const entries = await Array.fromAsync(catalog.entries(database, { signal }));
+  const look = async ({ database, entries: names }: DatabaseEntries, signal: AbortSignal) => {
+    const entries = await Array.fromAsync(catalog.entriesAmong(names, database, { signal }));
     return { database, isKnown: entries.length > 0, entries: await onlyBackups(repository, entries, { signal }) };
   };
   const databases: ReportedDatabase[] = [];
   const seen = new Set<string>();
   for await (
-    const { database, isKnown, entries } of loadAhead(catalog.databases({ signal }), look, {
+    const { database, isKnown, entries } of loadAhead(listEntries(repository, { signal }), look, {
       limit: DATABASES_AT_ONCE,
       signal,
     })

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join, relative } from "node:path";
-import { listByDatabase } from "../../src/archive/folders.ts";
+import { Catalog } from "../../src/archive/catalog.ts";
+import { listByDatabase, listEntries } from "../../src/archive/folders.ts";
 import { Repository } from "../../src/archive/repository.ts";
 import { expire } from "../../src/commands/expire/expire.ts";
 import { listBackups } from "../../src/commands/list.ts";
@@ -203,4 +204,23 @@ Deno.test("listBackups() ends where somebody has put a folder of many files call
   const signal = AbortSignal.timeout(10_000);
   const { backups } = await listBackups({ repository: bucket.repository, log, signal, now: NOW });
   assertEquals(backups.map(({ database }) => database), ["a"]);
+});
+
+Deno.test("listEntries() gives the entries of each database by as few listings as there are pages, in a folder the same", async () => {
+  await using setup = await TestRepository.open();
+  await fill(setup);
+  await setup.write(setup.repository.catalogFolder("a/b").replace("%2F", "%2f"), "x", "another spelling");
+  await using bucket = await inBucket(setup, { maxKeys: 10 });
+  const found = await Array.fromAsync(listEntries(bucket.repository, {}));
+  const lists = bucket.fake.count("ListObjectsV2");
+  const catalog = new Catalog(bucket.repository);
+  assertEquals(found.map(({ database }) => database), await Array.fromAsync(catalog.databases({})));
+  assertEquals(new Set(found.map(({ database }) => database)), new Set(NAMES));
+  for (const { database, entries } of found) {
+    assertEquals(catalog.keysAmong(entries, database), await catalog.keys(database, {}), database);
+  }
+  const objects = found.reduce((sum, { entries }) => sum + entries.length, 1);
+  assertEquals(lists, Math.ceil(objects / 10));
+  const inFolder = await Array.fromAsync(listEntries(setup.repository, {}));
+  assertEquals(inFolder, found);
 });

@@ -2,7 +2,14 @@
  * Reads a backup again and compares it with its manifest: checksums, counts, ids. What is missing, damaged or foreign
  * is named, and so is what CouchDB could not read when the backup was made. Needs no CouchDB; writes nothing.
  */
-import { type Archive, type ArchiveChunk, type ChunkProblem, openArchive, placeOfChunk } from "../archive/archive.ts";
+import {
+  type Archive,
+  type ArchiveChunk,
+  type ArchivePlace,
+  type ChunkProblem,
+  openArchive,
+  placeOfChunk,
+} from "../archive/archive.ts";
 import { findArchive, type PathContext } from "../archive/find.ts";
 import { checkStored, inspectChunk } from "../archive/chunk.ts";
 import { explainUnusable, isLost } from "../archive/damage.ts";
@@ -101,12 +108,23 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
   const { progress } = context;
   progress.runStarted({ action: "verify", databases: 1 });
   try {
-    const { report, tell } = await verifyUntold({ ...context, signal: eitherSignal(context) }, request);
+    const all = { ...context, signal: eitherSignal(context) };
+    const place = await findArchive(all, request.path, decodeDatabase(request.database));
+    const { report, tell } = await verifyUntold(all, place, request);
     tell();
     return report;
   } finally {
     progress.runFinished();
   }
+}
+
+/** What of a backup that was found is to be verified. */
+export interface UntoldRequest extends Omit<VerifyRequest, "path"> {
+  /**
+   * Of which backups each chunk has been read before, and nothing was wrong: by the paths of their manifests where they
+   * are parents, undefined for the backup itself. Of these presence and size alone are compared. @default none
+   */
+  isProved?: ((parent: string | undefined) => boolean) | undefined;
 }
 
 /**
@@ -117,11 +135,11 @@ export async function verify(context: VerifyContext, request: VerifyRequest): Pr
  */
 export async function verifyUntold(
   context: VerifyContext,
-  request: VerifyRequest,
+  place: ArchivePlace,
+  request: UntoldRequest,
 ): Promise<{ report: VerifyReport; damage: ChunkProblem[]; damagedParents: ReadonlySet<string>; tell: () => void }> {
   const { progress, signal, now } = context;
   const startedAt = now();
-  const place = await findArchive(context, request.path, decodeDatabase(request.database));
   const archive = await openArchive(place, { signal });
   await addParents(archive, context);
   const unopened = await unlockIfPossible(archive, { seal: context.seal, isOptional: request.contents !== true });
@@ -149,7 +167,15 @@ export async function verifyUntold(
   const damagedParents = new Set<string>();
   const onDamaged = ({ parent }: ArchiveChunk) => void (parent !== undefined && damagedParents.add(parent.path));
   try {
-    await verifyChunks(archive, report, { ...context, log, quick: request.quick === true, isLocked, onDamaged });
+    const isSpared = ({ parent }: ArchiveChunk) => request.quick === true || request.isProved?.(parent?.path) === true;
+    await verifyChunks(archive, report, {
+      ...context,
+      log,
+      quick: request.quick === true,
+      isSpared,
+      isLocked,
+      onDamaged,
+    });
     if (unopened !== undefined) {
       const compared = request.quick === true ? "sizes" : "checksums";
       const rest = report.problems.length === 0 ? `; its chunks have the ${compared} that they must have` : "";
@@ -240,11 +266,13 @@ async function verifyChunks(
     progress: Progress;
     signal: AbortSignal;
     quick: boolean;
+    /** Which chunks are not read. */
+    isSpared: (chunk: ArchiveChunk) => boolean;
     isLocked: boolean;
     onDamaged: (chunk: ArchiveChunk) => void;
   },
 ): Promise<void> {
-  const { quick, isLocked, signal, onDamaged } = context;
+  const { quick, isSpared, isLocked, signal, onDamaged } = context;
   // The chunks of format 1 have ranges, which cannot overlap unnoticed.
   const isOfRanges = archive.entries.some(hasRange);
   // Compared within each backup alone: its parents hold earlier states of the same documents.
@@ -256,7 +284,9 @@ async function verifyChunks(
   }
   const verifyOne = async (chunk: ArchiveChunk, signal: AbortSignal): Promise<ChunkProblem | VerifiedChunk> => {
     const { entry } = chunk;
-    if (quick && entry !== undefined) return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };
+    if (isSpared(chunk) && entry !== undefined) {
+      return { chunk, counts: { ...entry, leafRevisions: entry.leaf_revisions } };
+    }
     try {
       if (isLocked && entry !== undefined) return await checkSealed(archive, chunk, { ...context, signal });
       return await readChunk(archive, chunk, { ...context, signal, repeats });

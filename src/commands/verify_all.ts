@@ -4,16 +4,20 @@
  */
 import { counted } from "../counts.ts";
 import { createHash } from "node:crypto";
+import type { CatalogEntry } from "../archive/catalog.ts";
 import { takeInventory } from "../archive/inventory.ts";
 import type { Finding } from "../archive/known_damage.ts";
+import { isCheckpointName, isManifestName } from "../archive/layout.ts";
 import type { Repository } from "../archive/repository.ts";
 import { DAY_MS } from "../dates.ts";
-import { describeError, EXIT, exitCodeOf } from "../errors.ts";
+import { ArchiveError, describeError, EXIT, exitCodeOf, isNotFound } from "../errors.ts";
 import { withinRun } from "../observe.ts";
 import { eitherSignal, forEachParallel } from "../parallel.ts";
 import { Shares } from "./shares.ts";
-import { keyBelow } from "../store/key.ts";
+import { keyBelow, splitKey } from "../store/key.ts";
 import { mustBeCount, mustNameSome } from "../request.ts";
+import { remembered } from "../store/remembered.ts";
+import type { Store } from "../store/store.ts";
 import { compilePattern } from "../task/pattern.ts";
 import { nothingFound } from "./nothing_found.ts";
 import { type ProvedBackup, Undecided, type UndecidedBackup } from "./undecided.ts";
@@ -123,17 +127,17 @@ export async function verifyAll(context: VerifyAllContext, request: VerifyAllReq
   const signal = eitherSignal(context);
   const sample = sampleOf(request.sampleOf, startedAt);
   const chosen = await chooseBackups(repository, { match: request.match, sample, signal });
-  const { backups, large } = chosen;
+  const { chains, large } = chosen;
   const run = new VerifyRun(context, request, { ...chosen, sample });
-  progress.runStarted({ action: "verify", databases: backups.length });
-  const shares = new Shares(backups, {
+  progress.runStarted({ action: "verify", databases: chains.reduce((sum, { length }) => sum + length, 0) });
+  const shares = new Shares(chains, {
     room: BACKUPS_AT_ONCE * SMALL_FOR_LARGE,
-    shareOf: ({ database }) => large.has(database) ? SMALL_FOR_LARGE : 1,
+    shareOf: ([{ database }]) => large.has(database) ? SMALL_FOR_LARGE : 1,
   });
   try {
     await forEachParallel(
-      () => backups,
-      (backup, signal) => shares.within(backup, () => run.verify(backup, signal)),
+      () => chains,
+      (chain, signal) => shares.within(chain, () => run.verifyChain(chain, signal)),
       { limit: shares.limit, signal },
     );
     await run.settle({ signal });
@@ -143,9 +147,16 @@ export async function verifyAll(context: VerifyAllContext, request: VerifyAllReq
   return run.end(startedAt);
 }
 
+/**
+ * Backups of one database that build on each other, as far as the catalog shows, the newest first: to verify that one is
+ * to read all the others, too.
+ */
+type Chain = [SuspectBackup, ...SuspectBackup[]];
+
 /** The backups that are to be verified, and what their folders have told already. */
 interface ChosenBackups {
-  backups: SuspectBackup[];
+  /** Those first of which the newest backup is newer. */
+  chains: Chain[];
   /** How many there are, those that are not in the sample too. */
   backupsInAll: number;
   /** Databases with a large backup. An increment is read with what it builds on, so it is as large as any of them. */
@@ -162,7 +173,16 @@ async function chooseBackups(
   mustNameSome(match, "match");
   const patterns = match?.map(compilePattern);
   const unmet = new Set(patterns);
-  const chosen: SuspectBackup[] = [];
+  const isChosen = ({ key }: SuspectBackup) => sample === undefined || partOf(key, sample.of) === sample.part;
+  const chains: Chain[] = [];
+  let ofDatabase: CatalogEntry[] = [];
+  const takeDatabase = () => {
+    for (const chain of chainsOf(ofDatabase)) {
+      const [newest, ...others] = chain.filter(isChosen);
+      if (newest !== undefined) chains.push([newest, ...others]);
+    }
+    ofDatabase = [];
+  };
   const large = new Set<string>();
   const faulty: FaultyBackup[] = [];
   let backupsInAll = 0;
@@ -176,18 +196,38 @@ async function chooseBackups(
     }
     backupsInAll += backups.length;
     if (backups.some(({ chunks, compressedBytes }) => chunks > 1 || compressedBytes > SMALL_BYTES)) large.add(database);
-    for (const { manifestKey: key, run, finishedAt } of backups) {
-      if (sample === undefined || partOf(key, sample.of) === sample.part) {
-        chosen.push({ database, key, run, finishedAt });
-      }
-    }
+    if (ofDatabase[0]?.database !== database) takeDatabase();
+    for (const backup of backups) ofDatabase.push(backup);
   }
+  takeDatabase();
   if (unmet.size > 0 || backupsInAll + faulty.length === 0) {
     throw nothingFound(repository, { patterns: Array.from(unmet, ({ source }) => source) });
   }
   // The newest first: they are missed most.
-  chosen.sort((a, b) => b.finishedAt.getTime() - a.finishedAt.getTime());
-  return { backups: chosen, backupsInAll, large, faulty };
+  chains.sort(([a], [b]) => b.finishedAt.getTime() - a.finishedAt.getTime());
+  return { chains, backupsInAll, large, faulty };
+}
+
+/**
+ * The backups of a database, those together of which the catalog says that they go on from each other. Where it is
+ * mistaken nothing is missed: what a backup builds on its manifest says.
+ */
+function chainsOf(entries: readonly CatalogEntry[]): SuspectBackup[][] {
+  const chains: SuspectBackup[][] = [];
+  const lastOf = new Map<string, SuspectBackup[]>();
+  const inTime = entries.toSorted((a, b) =>
+    a.finishedAt.getTime() - b.finishedAt.getTime() || Number(b.kind === "full") - Number(a.kind === "full")
+  );
+  for (const { database, manifestKey: key, run, finishedAt, kind, task } of inTime) {
+    const backup = { database, key, run, finishedAt };
+    const last = kind === "full" ? undefined : lastOf.get(task);
+    if (last === undefined) {
+      const begun = [backup];
+      chains.push(begun);
+      lastOf.set(task, begun);
+    } else last.unshift(backup);
+  }
+  return chains;
 }
 
 /** One call of {@linkcode verifyAll}: what it works with, and the report that it fills. */
@@ -221,8 +261,30 @@ class VerifyRun {
     };
   }
 
-  /** Verifies one backup. What it may lack because it has expired is decided by {@linkcode VerifyRun.settle}. */
-  async verify(backup: SuspectBackup, signal: AbortSignal): Promise<void> {
+  /**
+   * Verifies backups that build on each other, the newest first: with that all the others are read, and each manifest and
+   * each folder is asked for once.
+   */
+  async verifyChain(chain: Chain, signal: AbortSignal): Promise<void> {
+    const { repository: { store } } = this.#context;
+    const isKept = (key: string) => isManifestName(splitKey(key).name) || isCheckpointName(splitKey(key).name);
+    const known = chain.length === 1 ? store : remembered(store, isKept);
+    const proved = new Set<string>();
+    for (const backup of chain) {
+      signal.throwIfAborted();
+      await this.#verify(backup, { store: known, proved, signal });
+    }
+  }
+
+  /**
+   * Verifies one backup. What it may lack because it has expired is decided by {@linkcode VerifyRun.settle}.
+   *
+   * @param options `proved`: the paths of the backups of which every chunk has been read, and nothing was wrong.
+   */
+  async #verify(
+    backup: SuspectBackup,
+    { store, proved, signal }: { store: Store; proved: Set<string>; signal: AbortSignal },
+  ): Promise<void> {
     const { database, key, finishedAt } = backup;
     const { repository, progress } = this.#context;
     const { quick, contents } = this.#request;
@@ -230,11 +292,15 @@ class VerifyRun {
     if (this.#undecided.isOver) return this.#undecided.noteUntried(found);
     // Whether it is finished well is told when it is known whether it has expired.
     const one = { ...this.#context, signal, progress: { ...withinRun(progress), databaseFinished() {} } };
+    const ownPath = keyBelow(repository.prefix, key);
+    const { folder, name } = splitKey(key);
+    const isProved = (parent = ownPath) => proved.has(parent);
     let verified: Verified;
     try {
-      verified = await verifyUntold(one, { database, path: found.path, quick, contents });
-    } catch (error) {
+      verified = await verifyUntold(one, { store, folder, manifest: name }, { database, quick, contents, isProved });
+    } catch (failure) {
       signal.throwIfAborted();
+      const error = isNotFound(failure) ? lostManifest(found.path) : failure;
       if (this.#undecided.take(found, error)) return this.#finished(database, { ok: false });
       const noteUnreadable = () => {
         this.#report.backups++;
@@ -244,9 +310,13 @@ class VerifyRun {
     }
     this.#undecided.noteDecided();
     const { report, damage, damagedParents } = verified;
-    const ownPath = keyBelow(repository.prefix, key);
     if (damage.length === 0) this.#noteSound([ownPath, ...report.parents ?? []]);
     if (report.ok) {
+      // Where ids could not be compared, as one of them has too many, those of its parents may well be.
+      const isCompared = report.ids_compared || report.contents_read === false;
+      if (isCompared && quick !== true) {
+        for (const path of [ownPath, ...report.parents ?? []]) proved.add(path);
+      }
       this.#count(verified);
       return this.#finished(database, { ok: true });
     }
@@ -322,6 +392,11 @@ class VerifyRun {
     if (this.#request.quick) return;
     for (const path of paths) if (!this.#findings.has(path)) this.#findings.set(path, "sound");
   }
+}
+
+function lostManifest(url: string): ArchiveError {
+  const facts = { key: url, expected: "a manifest", found: "none" };
+  return new ArchiveError(`There is no backup at "${url}" any more: its manifest is missing`, facts);
 }
 
 /** What {@linkcode verifyUntold} has found of one backup. */

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import * as fs from "node:fs/promises";
 import { basename, join, relative } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Repository } from "../../src/archive/repository.ts";
@@ -9,6 +11,10 @@ import { ArchiveError, EXIT, StoreError } from "../../src/errors.ts";
 import { SILENT_PROGRESS } from "../../src/observe.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Store } from "../../src/store/store.ts";
+import { TestRepository } from "../archive/repository_setup.ts";
+import { couchOk } from "../couch_request.ts";
+import { RecordedLog } from "../fakes/log.ts";
+import { Increments } from "./backup/increment_setup.ts";
 import { alterFile, flipByte } from "./restore/setup.ts";
 import { type FleetSetup, setUpFleet } from "./restore/fleet_setup.ts";
 
@@ -399,4 +405,86 @@ Deno.test("verifyAll() calls a changed chunk a fault, also where the store does 
   await alterFile(join(old!.folder, names.find((name) => name.endsWith(".gz"))!), flipByte);
   const report = await verifyAll(context, {});
   assertEquals([report.faulty.length, exitCodeOfVerifyAll(report)], [1, EXIT.archive]);
+});
+
+/** A full backup and three increments on it, each with a document of its own, and a store that counts what it is asked. */
+async function setUpChain(setup: Increments): Promise<{ repository: Repository; asked: string[] }> {
+  const many = Array.from({ length: 20 }, (_, n) => ({ _id: `m${n}` }));
+  await couchOk(setup.fake, "POST /db/_bulk_docs", { docs: many });
+  await setup.expectRun({ kind: "full" });
+  for (let n = 1; n < 4; n++) {
+    await couchOk(setup.fake, "POST /db/_bulk_docs", { docs: [{ _id: `d${n}` }] });
+    await setup.expectRun({ kind: "incremental" });
+  }
+  const near = await openStore({ bucket: pathToFileURL(setup.backups.root).href });
+  const asked: string[] = [];
+  const store = new Proxy(near, {
+    get(_, name: keyof Store) {
+      const member = near[name];
+      if (typeof member !== "function") return member;
+      return (...call: unknown[]) => {
+        asked.push(`${name} ${String(call[0])}`);
+        return (member as (...call: unknown[]) => unknown).apply(near, call);
+      };
+    },
+  });
+  return { repository: new Repository(store, { prefix: "", suffix: "couchdb" }), asked };
+}
+
+function chainContext(repository: Repository): Parameters<typeof verifyAll>[0] {
+  return {
+    repository,
+    openStore: () => Promise.reject(new Error("Only the repository's store is needed")),
+    log: new RecordedLog(),
+    progress: SILENT_PROGRESS,
+    now: () => new Date(),
+    signal: new AbortController().signal,
+  };
+}
+
+Deno.test("verifyAll() reads each manifest and each chunk of a chain once, and lists its folders once", async () => {
+  await using setup = await Increments.start();
+  const { repository, asked } = await setUpChain(setup);
+  for (const quick of [false, true]) {
+    asked.length = 0;
+    const report = await verifyAll(chainContext(repository), { quick });
+    assertEquals([report.ok, report.backups, report.documents], [true, 4, 20 + 21 + 22 + 23]);
+    const read = asked.filter((one) => one.startsWith("read "));
+
+    assertEquals(read.length, new Set(read).size, read.join("\n"));
+    assertEquals(read.filter((one) => one.endsWith(".gz")).length, quick ? 0 : 4);
+    assertEquals(read.filter((one) => one.includes("/manifest-")).length, 4);
+    assertEquals(asked.filter((one) => one.startsWith("stat ")), []);
+  }
+});
+
+Deno.test("verifyAll() calls all of a chain faulty whose full backup has a flipped byte, and those alone that build on a lost chunk", async () => {
+  await using setup = await Increments.start();
+  const { repository } = await setUpChain(setup);
+  const faulty = async () => (await verifyAll(chainContext(repository), {})).faulty;
+  const chunks = (await Array.fromAsync(fs.glob("**/*.json.gz", { cwd: setup.backups.root })))
+    .map((path) => join(setup.backups.root, path));
+  const documentsIn = (path: string) => new TextDecoder().decode(gunzipSync(Deno.readFileSync(path)));
+  const chunkOf = (id: string) => chunks.find((path) => documentsIn(path).includes(`"_id":"${id}"`))!;
+  const [full, second] = [chunkOf("m0"), chunkOf("d2")];
+  await Deno.remove(second);
+  assertEquals((await faulty()).length, 2);
+  await alterFile(full, flipByte);
+  assertEquals((await faulty()).length, 4);
+});
+
+Deno.test("verifyAll() verifies a backup of format 1 also where its folder has later ones of format 2", async () => {
+  await using setup = await TestRepository.open();
+  const day = "2027-06-01";
+  const old = await setup.put({ day, finishedAt: `${day}T10:00:00Z`, format: 1, chunks: [0, 1], isCatalogued: true });
+  await setup.put({ day, finishedAt: `${day}T11:00:00Z`, isPrefixed: true, chunks: [0], isCopied: false });
+  const context = { ...chainContext(setup.repository), lookAgainMs: 0 };
+  const found = async () => {
+    const { faulty } = await verifyAll(context, { quick: true });
+    return faulty.flatMap(({ finished_at, problems }) => problems.map((problem) => `${finished_at} ${problem}`))
+      .filter((one) => one.includes(".json.gz"));
+  };
+  assertEquals(await found(), []);
+  await Deno.remove(join(setup.root, old.folder, "0000001.json.gz"));
+  assertEquals(await found(), [`${day}T10:00:00.000Z 0000001.json.gz: It is missing`]);
 });

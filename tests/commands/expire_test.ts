@@ -20,6 +20,8 @@ import { farAway } from "../store/far_away.ts";
 import { until } from "../until.ts";
 
 const NOW = new Date("2027-06-15T12:00:00Z");
+/** So many databases are expired at the same time, and so many requests delete. */
+const AT_ONCE = 16;
 const NO_GRACE = { years: 0, months: 0, days: 0, hours: 0 };
 const LAST_ONE: RetentionRules = { keepLast: 1, grace: NO_GRACE };
 
@@ -43,6 +45,36 @@ async function buildOn(setup: TestRepository, { folder, name, manifest }: PutBac
 function pinning({ repository, log, signal }: TestRepository) {
   const openStore = () => Promise.reject(new Error("Only the config's store is needed"));
   return { repository, openStore, log, signal, now: () => NOW, lookAgainMs: 0 };
+}
+
+/** As many databases as are expired at the same time, of each a backup that stays and one that goes. */
+async function putMany(setup: TestRepository): Promise<void> {
+  for (let n = 0; n < AT_ONCE; n++) {
+    for (const day of ["2027-06-01", "2027-05-01"]) {
+      await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: `a${String(n).padStart(2, "0")}` });
+    }
+  }
+}
+
+/** Deletes nothing before one backup of each of those is about to go, and `meanwhile` has happened then. */
+function delayed(setup: TestRepository, meanwhile: () => Promise<void>): Remover {
+  const near = new DirectoryRemover(setup.root);
+  const all = Promise.withResolvers<void>();
+  const happened = all.promise.then(meanwhile);
+  let waiting = 0;
+  return {
+    findHold: () => near.findHold(),
+    async remove(...call) {
+      if (++waiting === AT_ONCE) all.resolve();
+      await happened;
+      await near.remove(...call);
+    },
+  };
+}
+
+/** Waits until a manifest of a day of a database has been read. */
+async function untilRead({ requests, folder }: { requests: () => string[]; folder: string }): Promise<void> {
+  await until(() => requests().some((one) => one.startsWith(`read ${folder}/manifest-`)), `reading of ${folder}`);
 }
 
 async function setBack(setup: TestRepository, folder: string, at: Date): Promise<void> {
@@ -300,35 +332,26 @@ Deno.test("expire() lets a pinned backup stay until it is unpinned", async () =>
 Deno.test("expire() looks again at a database whose turn comes late: a backup on which one was built meanwhile stays", async () => {
   for (const freshMs of [60_000, 0]) {
     await using setup = await TestRepository.open();
-    const old: PutBackup[] = [];
-    for (const database of ["a", "b"]) {
-      await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
-      old.push(await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database }));
-    }
-    const near = new DirectoryRemover(setup.root);
-    let isBuilt = false;
-    const remover: Remover = {
-      findHold: () => near.findHold(),
-      async remove(...call) {
-        if (!isBuilt) await buildOn(setup, old[1]!, "2027-06-02T10:00:00Z");
-        isBuilt = true;
-        await near.remove(...call);
-      },
-    };
+    await putMany(setup);
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database: "b" });
+    const old = await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database: "b" });
+    const remover = delayed(setup, async () => {
+      await untilRead({ requests: () => setup.requests, folder: old.folder });
+      await buildOn(setup, old, "2027-06-02T10:00:00Z");
+    });
     const report = await run(setup, { confirm: true, remover, freshMs });
     // The first case shows that it is read before its turn.
     const gone = report.expired.map(({ database, finished_at }) => [database, finished_at.slice(0, 10)]);
-    assertEquals(gone, [["a", "2027-05-01"], ["b", freshMs === 0 ? "2027-06-01" : "2027-05-01"]]);
+    assertEquals(gone.length, AT_ONCE + 1);
+    assertEquals(gone.at(-1), ["b", freshMs === 0 ? "2027-06-01" : "2027-05-01"]);
   }
 });
 
 Deno.test("expire() leaves what a run has gone on from since it was listed as left over", async () => {
   for (const freshMs of [60_000, 0]) {
     await using setup = await TestRepository.open();
-    for (const database of ["a", "b"]) {
-      await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database });
-    }
-    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", database: "a" });
+    await putMany(setup);
+    const newest = await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", database: "b" });
     const left = await setup.putUnfinished({
       day: "2027-04-01",
       finishedAt: "2027-04-01T10:00:00Z",
@@ -336,18 +359,14 @@ Deno.test("expire() leaves what a run has gone on from since it was listed as le
       chunks: [0, 1],
     });
     await setBack(setup, left.folder, new Date("2027-04-01T10:00:00Z"));
-    const near = new DirectoryRemover(setup.root);
-    const remover: Remover = {
-      findHold: () => near.findHold(),
-      async remove(...call) {
-        // It is resumed while backups of another database are deleted.
-        if (call[0].includes("/a/")) await Deno.utime(join(setup.root, left.folder, left.name), NOW, NOW);
-        await near.remove(...call);
-      },
-    };
+    const remover = delayed(setup, async () => {
+      await untilRead({ requests: () => setup.requests, folder: newest.folder });
+      // It is resumed while backups of other databases are deleted.
+      await Deno.utime(join(setup.root, left.folder, left.name), NOW, NOW);
+    });
     const report = await run(setup, { confirm: true, remover, freshMs });
     // The first case shows that it is listed before its turn.
-    assertEquals([report.expired.length, report.leftovers.objects], [1, freshMs === 0 ? 0 : 3]);
+    assertEquals([report.expired.length, report.leftovers.objects], [AT_ONCE, freshMs === 0 ? 0 : 3]);
   }
 });
 
@@ -391,26 +410,15 @@ Deno.test("expire() deletes nothing of a database of which the store does not gi
 Deno.test("expire() looks again also where most folders of a database are read late, as it has more than are read at once", async () => {
   await using setup = await TestRepository.open();
   const days = Array.from({ length: 31 }, (_, n) => `2027-05-${String(n + 1).padStart(2, "0")}`);
-  for (const day of ["2027-05-30", "2027-05-31"]) {
-    await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "a" });
-  }
+  await putMany(setup);
   const all: PutBackup[] = [];
   for (const day of days) all.push(await put(setup, { day, finishedAt: `${day}T10:00:00Z`, database: "b" }));
-  const near = new DirectoryRemover(setup.root);
-  let isBuilt = false;
-  const remover: Remover = {
-    findHold: () => near.findHold(),
-    async remove(...call) {
-      if (!isBuilt) {
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        await buildOn(setup, all[29]!, "2027-06-02T10:00:00Z");
-      }
-      isBuilt = true;
-      await near.remove(...call);
-    },
-  };
+  const remover = delayed(setup, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await buildOn(setup, all[29]!, "2027-06-02T10:00:00Z");
+  });
   const report = await run(setup, { confirm: true, remover, freshMs: 200 });
-  assertEquals([report.expired.length, report.kept], [1 + 30, 1 + 2]);
+  assertEquals([report.expired.length, report.kept], [AT_ONCE + 30, AT_ONCE + 2]);
 });
 
 Deno.test("expire() lets a backup stay that is pinned before its turn, with what it builds on, and deletes the others", async () => {
@@ -785,6 +793,103 @@ Deno.test("expire() killed at any deletion leaves backups that are whole or gone
     assertEquals(left, [], `after ${kill} deletions`);
     if (cut.ok) {
       assert(kill >= 10, "it was killed at each deletion");
+      return;
+    }
+  }
+});
+
+/** Three databases, each with a chain that goes, a backup of format 1 that goes, and one that stays. */
+async function putChains(setup: TestRepository): Promise<void> {
+  for (const database of ["a", "b", "c"]) {
+    const at = { database, chunks: [0, 1] };
+    const full = await put(setup, { day: "2027-03-01", finishedAt: "2027-03-01T10:00:00Z", ...at });
+    await buildOn(setup, full, "2027-03-02T10:00:00Z");
+    await put(setup, { day: "2027-04-01", finishedAt: "2027-04-01T10:00:00Z", format: 1, ...at });
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", ...at });
+  }
+}
+
+/** Takes its time for each deletion, another one each time. */
+async function hesitate(count: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, count * 7 % 5));
+}
+
+Deno.test("expire() deletes of many databases at once, sixteen objects at the most, and of each in its order", async () => {
+  await using setup = await TestRepository.open();
+  await putChains(setup);
+  for (let n = 0; n < 20; n++) {
+    const at = { database: `d${n}`, chunks: Array.from({ length: 20 }, (_, number) => number) };
+    await put(setup, { day: "2027-05-01", finishedAt: "2027-05-01T10:00:00Z", ...at });
+    await put(setup, { day: "2027-06-01", finishedAt: "2027-06-01T10:00:00Z", ...at, chunks: [0] });
+  }
+  const near = new DirectoryRemover(setup.root);
+  const calls: string[] = [];
+  const atWork = new Set<string>();
+  let [most, mostManifests] = [0, 0];
+  const remover: Remover = {
+    findHold: () => near.findHold(),
+    async remove(key, options) {
+      calls.push(`begun ${key}`);
+      atWork.add(key);
+      most = Math.max(most, atWork.size);
+      mostManifests = Math.max(mostManifests, [...atWork].filter((one) => one.includes("/manifest-")).length);
+      await hesitate(calls.length);
+      await near.remove(key, options);
+      atWork.delete(key);
+      calls.push(`gone ${key}`);
+    },
+  };
+  const report = await run(setup, { confirm: true, remover });
+  assertEquals([report.ok, report.expired.length, report.kept], [true, 3 * 3 + 20, 3 + 20]);
+  assertEquals(most, AT_ONCE);
+  assert(mostManifests > 1, "one database waits for no other one");
+  const placeOf = (what: string) => {
+    const place = calls.findIndex((call) => call.includes(what));
+    assert(place >= 0, what);
+    return place;
+  };
+  for (const database of ["a", "b", "c"]) {
+    const [fullsFolder, childsFolder] = ["2027-03-01", "2027-03-02"].map((day) => setup.folder(day, database));
+    const order = [
+      `gone ${childsFolder}/manifest-`,
+      `gone ${childsFolder}/manifest.json`,
+      `begun ${fullsFolder}/manifest-`,
+      `gone ${fullsFolder}/manifest-`,
+      `begun ${fullsFolder}/manifest.json`,
+      `gone ${fullsFolder}/manifest.json`,
+      `begun ${fullsFolder}/0000000`,
+    ];
+    assertEquals(order.map(placeOf), order.map(placeOf).toSorted((a, b) => a - b), database);
+  }
+});
+
+Deno.test("expire() killed amid the deletions of several databases leaves backups that are whole or gone in each", async () => {
+  for (let kill = 1;; kill += 3) {
+    await using setup = await TestRepository.open();
+    await putChains(setup);
+    const near = new DirectoryRemover(setup.root);
+    const killed = new AbortController();
+    let calls = 0;
+    const remover: Remover = {
+      findHold: () => near.findHold(),
+      async remove(key, options) {
+        if (calls++ === kill) killed.abort(new Deno.errors.Interrupted("killed"));
+        await hesitate(calls);
+        await near.remove(key, options);
+      },
+    };
+    const isKilled = await run({ ...setup, signal: killed.signal } as TestRepository, { confirm: true, remover })
+      .then(() => false, () => true);
+    const seen = await run(setup, { rules: { keepLast: 99, grace: NO_GRACE }, showKept: true });
+    for (const { reasons } of seen.kept_backups!) {
+      assert(!reasons.some((reason) => reason.includes("lacks")), `${kill}`);
+    }
+    assertEquals([seen.problems, seen.expired], [[], []], `after ${kill} deletions`);
+    await run(setup, { confirm: true });
+    const left = (await files(setup)).filter((name) => !name.includes("2027/06/01") && !name.includes("-20270601-"));
+    assertEquals(left, [], `after ${kill} deletions`);
+    if (!isKilled) {
+      assert(kill > 24, "it was killed in each phase");
       return;
     }
   }

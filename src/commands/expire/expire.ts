@@ -3,10 +3,11 @@
  * repository, the tasks with their retention, and a remover. Out: a report of what was deleted, or without `confirm`
  * would be.
  *
- * For each database all of its folders are listed, each manifest is read, and the rules decide. Of what stays no more is
- * looked at. Backups that no other one needs are deleted first, each unless somebody has pinned it since: of each the
- * manifest, then its entry in the catalog, then the chunks that no manifest names any more. In this order a kill at any
- * moment leaves backups that are either whole or gone, and objects that the next run recognises as leftovers.
+ * For each database, several at a time, all of its folders are listed, each manifest is read, and the rules decide. Of
+ * what stays no more is looked at. Of a database those that no other one needs are deleted first, one after the other,
+ * each unless somebody has pinned it since: of each the manifest, then its entry in the catalog, then the chunks that no
+ * manifest names any more. In this order a kill at any moment leaves backups that are either whole or gone, and objects
+ * that the next run recognises as leftovers.
  */
 import { nothingHeldOf } from "../../archive/held_databases.ts";
 import { type DatabaseHoldings, type HeldBackup, readHoldings, readHolds } from "../../archive/holdings.ts";
@@ -18,7 +19,7 @@ import { TimeZone } from "../../calendar/time_zone.ts";
 import { decodeDatabase } from "../../database_name.ts";
 import { ArchiveError, describeError, hintOf, isNotFound, UsageError } from "../../errors.ts";
 import type { Log } from "../../observe.ts";
-import { forEachParallel } from "../../parallel.ts";
+import { forEachParallel, Slots } from "../../parallel.ts";
 import { joinKey, keyBelow, splitKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
 import {
@@ -43,9 +44,14 @@ import {
   type PlanContext,
   planDatabase,
 } from "./plan.ts";
-import type { ExpiredBackup, ExpireReport, KeptBy } from "./report.ts";
+import type { ExpiredBackup, ExpireProblem, ExpireReport, KeptBy } from "./report.ts";
 
-/** Requests that delete at the same time. */
+/**
+ * Databases whose backups are deleted at the same time. Those of one go one after the other, with some six requests
+ * behind each other for each; nothing of one database builds on another.
+ */
+const DATABASES_AT_ONCE = 16;
+/** Requests that ask for locks or delete at the same time, of all databases. */
 const REMOVALS_AT_ONCE = 16;
 
 /** What it works with. */
@@ -105,17 +111,24 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
   const database = request.database === undefined ? undefined : decodeDatabase(request.database);
   const { repository, signal } = context;
   const damage = await requireKnownDamage(repository, { signal });
-  const work = new Expiry({ ...context, damage, policies }, report);
+  const work = { ...context, damage, policies, removals: new Slots(REMOVALS_AT_ONCE) };
   let isEmpty = true;
-  for await (const holdings of readHoldings(repository, { database, damage, signal })) {
-    if (holdings.folders.length > 0) isEmpty = false;
-    await work.expireDatabase(holdings);
-  }
-  for (const found of [report.expired, report.kept_backups]) found?.sort(byDatabase);
+  await forEachParallel(
+    (signal) => readHoldings(repository, { database, damage, signal }),
+    async (holdings, signal) => {
+      if (holdings.folders.length > 0) isEmpty = false;
+      await new Expiry({ ...work, signal }, report).expireDatabase(holdings);
+    },
+    { limit: DATABASES_AT_ONCE, signal },
+  );
+  for (const found of [report.expired, report.kept_backups, report.problems]) found?.sort(byDatabase);
   // Entries of the catalog alone are left-overs of a database of which there is no backup any more.
   const isGone = isEmpty && report.leftovers.objects === 0;
   if (database !== undefined && isGone) throw await nothingHeldOf(repository, database, { signal });
-  if (database === undefined) { for (const { name } of tasks) await work.expireRuns(name); }
+  if (database === undefined) {
+    const runs = new Expiry(work, report);
+    for (const { name } of tasks) await runs.expireRuns(name);
+  }
   report.ok = report.problems.length === 0;
   report.seconds = (context.now().getTime() - startedAt.getTime()) / 1000;
   const { expired, expired_bytes: bytes, kept, leftovers, problems, confirmed } = report;
@@ -130,9 +143,12 @@ export async function expire(context: ExpireContext, request: ExpireRequest): Pr
 }
 
 /** A database's own stay in the order in which they are. */
-function byDatabase({ database: a }: ExpiredBackup, { database: b }: ExpiredBackup): number {
-  return a === b ? 0 : a < b ? -1 : 1;
+function byDatabase({ database: a }: Named, { database: b }: Named): number {
+  return a === b ? 0 : (a ?? "") < (b ?? "") ? -1 : 1;
 }
+
+/** A line of the report. No problem that is about no database has come up yet when these are put in order. */
+type Named = Pick<ExpiredBackup, "database"> | Pick<ExpireProblem, "database">;
 
 function tasksWithRetention(tasks: readonly Task[], { isNamed }: { isNamed: boolean }): Task[] {
   const bare = isNamed ? tasks.find(({ retention }) => retention === undefined) : undefined;
@@ -158,7 +174,7 @@ class HeldSince extends Error {
   }
 }
 
-/** One call of {@linkcode expire}: what it works with, and the report that it fills. */
+/** The expiry of one database, or of the old runs: what it works with, and the report that it fills. */
 class Expiry {
   readonly #context: ExpireContext & PlanContext;
   readonly #report: ExpireReport;
@@ -345,13 +361,15 @@ class Expiry {
     keys: readonly string[],
     look?: () => Promise<void>,
   ): Promise<ReadonlySet<string>> {
-    const { remover, signal } = this.#context;
+    const { remover, removals, signal } = this.#context;
     const left = new Set<string>();
     const failed: unknown[] = [];
     const remove = async (key: string, signal: AbortSignal) => {
       try {
-        await look?.();
-        await remover.remove(key, { signal, again: look });
+        await removals.within(async () => {
+          await look?.();
+          await remover.remove(key, { signal, again: look });
+        }, signal);
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof HeldSince) throw error;

@@ -9,7 +9,7 @@ import type { KnownDamage } from "../../archive/known_damage.ts";
 import { MANIFEST_NAME } from "../../archive/layout.ts";
 import type { Repository } from "../../archive/repository.ts";
 import { ArchiveError } from "../../errors.ts";
-import { forEachParallel } from "../../parallel.ts";
+import { forEachParallel, type Slots } from "../../parallel.ts";
 import { joinKey, splitKey } from "../../store/key.ts";
 import type { Remover } from "../../store/remover.ts";
 import { decideRetention, type RetentionDecision, type RetentionPolicy, YOUNGEST_MS } from "../../task/retention.ts";
@@ -28,6 +28,8 @@ export interface PlanContext {
   repository: Repository;
   /** Says what is locked. */
   remover: Pick<Remover, "findHold">;
+  /** The requests that ask for locks, and those that delete, take turns; of all databases. */
+  removals: Slots;
   /** The rules of each task that has some, by its name. */
   policies: ReadonlyMap<string, RetentionPolicy>;
   damage: KnownDamage;
@@ -115,7 +117,7 @@ export async function isOfNow(
 
 /** By the rules, and by what the store says of each that they do not keep. */
 async function decide(
-  { remover, policies, signal }: PlanContext,
+  { remover, removals, policies, signal }: PlanContext,
   backups: readonly HeldBackup[],
   now: Date,
 ): Promise<RetentionDecision<HeldBackup>[]> {
@@ -125,7 +127,7 @@ async function decide(
   await forEachParallel(
     () => decisions.filter(({ keep }) => !keep),
     async ({ point }, signal) => {
-      const hold = await remover.findHold(point.key, { signal });
+      const hold = await removals.within(() => remover.findHold(point.key, { signal }), signal);
       if (hold !== undefined) held.set(point.key, hold);
     },
     { limit: LOCKS_AT_ONCE, signal },

@@ -150,7 +150,8 @@ Deno.test("restore() reads the Rust port's folders, in the order of their number
   const run = (salvage: boolean) => restore(setup.context, { database: "third", path: folder, salvage });
   await assertRejects(() => run(false), ArchiveError, "003.json.gz");
   const report = await run(true);
-  assertEquals([report.leaf_revisions, report.damaged], [22, [{ chunk: "003.json.gz", problem: "It is missing" }]]);
+  const missing = { chunk: "003.json.gz", problem: "It is missing", is_missing: true };
+  assertEquals([report.leaf_revisions, report.damaged], [22, [missing]]);
   assertEquals(exitCodeOfRestore(report), EXIT.archive);
 });
 

@@ -7,6 +7,7 @@
 import { wait } from "../abort.ts";
 import type { Log } from "../observe.ts";
 import { CouchError } from "../errors.ts";
+import { forEachParallel } from "../parallel.ts";
 import type { CopyInfo, CouchClient } from "./client.ts";
 import { CLUSTER_TIMES, type ClusterTimes, ClusterWatch } from "./cluster.ts";
 import type { CallOptions } from "./connection.ts";
@@ -14,6 +15,8 @@ import type { DatabaseInfo } from "./info.ts";
 
 /** More questions than these at once tell nothing more. */
 const MOST_QUESTIONS = 48;
+/** Copies that are asked at once: a database may have hundreds. */
+const COPIES_AT_ONCE = 16;
 
 /** What is counted of a database. */
 export interface CopyCount {
@@ -51,13 +54,16 @@ export async function sumCopies(
   try {
     const shards = await couch.shards(database, { signal });
     if (!areWhole([...shards.keys()])) return undefined;
-    const ranges = await Promise.all([...shards].map(async ([range, nodes]) => {
-      const ask = (node: string) => couch.copyInfo(node, { database, range, createdAt }, { signal });
-      return (await Promise.all(nodes.map((node) => unlessFailed(ask(node))))).filter((copy) => copy !== undefined);
-    }));
-    if (ranges.some((copies) => copies.length === 0)) return undefined;
+    const ofRanges = [...shards].map(([range, nodes]) => ({ range, nodes, copies: new Array<CopyInfo>() }));
+    const places = ofRanges.flatMap(({ range, nodes, copies }) => nodes.map((node) => ({ range, node, copies })));
+    const ask = async ({ range, node, copies }: typeof places[number], signal: AbortSignal) => {
+      const copy = await unlessFailed(couch.copyInfo(node, { database, range, createdAt }, { signal }));
+      if (copy !== undefined) copies.push(copy);
+    };
+    await forEachParallel(() => places, ask, { limit: COPIES_AT_ONCE, signal });
+    if (ofRanges.some(({ copies }) => copies.length === 0)) return undefined;
     // A copy that does not know of a purge yet counts what is gone.
-    const latest = ranges.map((copies) => {
+    const latest = ofRanges.map(({ copies }) => {
       const most = Math.max(...copies.map(({ purges }) => purges));
       return copies.filter(({ purges }) => purges === most);
     });

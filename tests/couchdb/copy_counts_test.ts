@@ -49,3 +49,25 @@ Deno.test("sumCopies() says nothing where ranges overlap or lack, copies have no
     TypeError,
   );
 });
+
+Deno.test("sumCopies() asks a few copies at once, however many there are, and none after one that refuses the login", async () => {
+  const hex = (number: number) => number.toString(16).padStart(8, "0");
+  const ranges = Array.from({ length: 64 }, (_, n) => `${hex(n * 2 ** 26)}-${hex((n + 1) * 2 ** 26 - 1)}`);
+  let [inFlight, most, asked] = [0, 0, 0];
+  const couch = (status?: number) => ({
+    shards: () => Promise.resolve(new Map(ranges.map((range) => [range, ["a", "b", "c"]]))),
+    async copyInfo(): Promise<CopyInfo> {
+      asked++;
+      most = Math.max(most, ++inFlight);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      inFlight--;
+      if (status !== undefined) throw new CouchError("Cannot", { error: "x", status });
+      return { live: 1, deleted: 0, purges: 0 };
+    },
+  });
+  assertEquals(await sumCopies(couch(), "db", { createdAt: "17" }), { documents: 64, live: 64 });
+  assertEquals([most, asked], [16, 192]);
+  asked = 0;
+  assertEquals(await sumCopies(couch(401), "db", { createdAt: "17" }), undefined);
+  assertEquals(asked <= 16, true);
+});

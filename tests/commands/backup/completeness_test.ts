@@ -240,7 +240,8 @@ Deno.test("Completeness of an increment wants a row for each document made since
 
 /** The counts of a database with three copies of each of two ranges, and what its copies will answer. */
 function countsOfCopies(answers: DatabaseInfo[]): DocumentCounts {
-  const couch = { databaseInfo: () => Promise.resolve(answers.shift()) };
+  // No copy can be asked by itself, as before 3.3.
+  const couch = { databaseInfo: () => Promise.resolve(answers.shift()), shards: () => Promise.resolve(new Map()) };
   const run = { couch, infos: {} } as unknown as Run;
   return new DocumentCounts(run, "db", { info: answers.shift()!, askedAtMs: 0 });
 }
@@ -296,7 +297,8 @@ Deno.test("DocumentCounts.lookBeforePage() asks again unless a single copy has t
   const ask = () => Promise.resolve((asked++, infoOf(100, "5-x")));
   const infos = { now: ask, isFresh: (at: number) => performance.now() - at < freshMs };
   for (const { n, expected } of [{ n: 1, expected: [1, 1, 2] }, { n: 3, expected: [6, 12, 18] }]) {
-    const run = { couch: { databaseInfo: ask }, infos } as unknown as Run;
+    const couch = { databaseInfo: ask, shards: () => Promise.resolve(new Map()) };
+    const run = { couch, infos } as unknown as Run;
     const counts = new DocumentCounts(run, "db", { info: { ...infoOf(100, "5-x"), n }, askedAtMs: -1e9 });
     asked = 0;
     const found: number[] = [];

@@ -14,7 +14,7 @@ import { RetryNotice } from "../retry_notice.ts";
 import type { Fetch } from "../trusted_fetch.ts";
 import type { CouchOptions } from "./couchdb.ts";
 import { longAnswer } from "./answers.ts";
-import { brokenConnection, couchError, type CouchFailure, foreignPage, refusalOf } from "./error.ts";
+import { brokenConnection, couchError, type CouchFailure, foreignPage, isCutJson, refusalOf } from "./error.ts";
 import { PATIENCE_MS, plainHttpFailure, speaksPlainHttp, speaksTls, tlsPortFailure } from "./wrong_scheme.ts";
 import { Watch } from "./watch.ts";
 
@@ -442,11 +442,18 @@ export class CouchConnection {
   /** The error for an answer with a status of 300 or more. */
   async #refusal(answer: RawAnswer, path: string, init: CouchRequest): Promise<CouchError> {
     let body = "";
+    let isCut = false;
     try {
       body = await this.#readText(answer, init);
+      isCut = isCutJson(body);
     } catch (error) {
       if (init.signal?.aborted) throw error;
       // A page that breaks off: the status says all that can be said.
+      isCut = true;
+    }
+    // Not of a 404: only CouchDB's own words say that something is not there.
+    if (isCut && answer.status === 404) {
+      return this.#failure(init, { error: "cut_off", reason: "the answer 404 is not whole" });
     }
     const failure = refusalOf(answer, body, this.url + path);
     const retryAfterMs = parseRetryAfter(answer.headers.get("retry-after"), new Date());

@@ -107,6 +107,17 @@ export function refusalOf(
   return { status, error: said.error, reason: typeof said.reason === "string" ? said.reason : undefined };
 }
 
+/** Whether a text begins as an object of JSON does, and is none. */
+export function isCutJson(text: string): boolean {
+  if (!/^\s*\{/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** What a success that is a page for people says; undefined where it may be CouchDB's. @param body Its beginning. */
 export function foreignPage(headers: Headers, body = ""): CouchFailure | undefined {
   const isHtml = /html/i.test(headers.get("content-type") ?? "");

@@ -85,3 +85,12 @@ Deno.test("CouchClient believes no proxy's 404 that something is missing or gone
     });
   }
 });
+
+Deno.test("CouchClient asks again where the answer that something is missing is cut off", async () => {
+  for (const fault of [{ kind: "truncate" }, { kind: "cut off", afterBytes: 5 }] as const) {
+    await withFault({ endpoint: "document", fault }, async (client, fake) => {
+      assertEquals(await client.localDocument("db", "note"), undefined);
+      assertEquals(fake.requestsTo("document").length, 3, "once more, and of each copy");
+    });
+  }
+});

@@ -18,7 +18,8 @@ import { until } from "../until.ts";
 const COMPOSE = "scripts/compose";
 
 Deno.test("the image is built, and backs up and restores as nobody on a root that nobody can write", async () => {
-  const folder = await Deno.makeTempDir({ prefix: "couchdb-backup-image-" });
+  // A short name: podman takes no --runroot of more than 50 characters.
+  const folder = await Deno.makeTempDir({ prefix: "image-" });
   // Apart from what else podman has on this machine.
   const podman = `podman --root ${folder}/root --runroot ${folder}/run --runtime runc --cgroup-manager cgroupfs`;
   try {
